@@ -1,0 +1,4 @@
+package fault
+
+// cdaRows: prefix CDA.
+var cdaRows = []Row{}

@@ -1,0 +1,4 @@
+package fault
+
+// dmpRows: prefix DMP.
+var dmpRows = []Row{}

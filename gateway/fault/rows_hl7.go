@@ -1,0 +1,4 @@
+package fault
+
+// hl7Rows: prefix HL7.
+var hl7Rows = []Row{}

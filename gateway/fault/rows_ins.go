@@ -1,0 +1,4 @@
+package fault
+
+// insRows: prefix INS.
+var insRows = []Row{}

@@ -1,0 +1,4 @@
+package fault
+
+// storeRows: prefix STORE.
+var storeRows = []Row{}

@@ -1,0 +1,223 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/passerelle-sante/passerelle/dmp"
+)
+
+// State is where a submission or a delivery stands.
+type State string
+
+// States of a delivery. A submission is Pending while one of its deliveries to
+// the outside is due, then Done, Failed or Partial; Refused and Kept have no
+// delivery.
+const (
+	Due     State = "due"     // waiting for its time, or leased
+	Done    State = "done"    // the other side answered and said yes
+	Failed  State = "failed"  // permanent: the other side, or a rule, said no
+	Stopped State = "stopped" // a person stopped the retries
+
+	Pending      State = "pending"
+	Partial      State = "partial"
+	RefusedState State = "refused"
+	Kept         State = "kept"
+)
+
+// The destinations of deliveries.
+const (
+	DestinationDMP = "dmp" // ITI-65, replacement, deletion
+	DestinationZAM = "zam" // Z01 … to the hospital
+)
+
+// Submission is one message that came through a door, accepted or refused.
+type Submission struct {
+	ID            string
+	Received      time.Time
+	Door          string
+	Establishment Establishment
+	From          Party
+	Message       Message
+	Key           string // duplicate key: MSH-3/4/10 and the digest of the bytes
+	Digest        string // of the message as it came; kept as bytes only when accepted
+	Rules         string // fingerprint of the rules and settings that judged it
+	Action        dmp.Action
+	INSStatus     string
+	Stay          string // keyed hash of the stay number; empty if none
+	State         State
+	Code          string          // first refusal, or last failure
+	Warnings      []Note          // tolerated at the door
+	Envelope      json.RawMessage // the Inbound without its bytes; nil when refused
+	Receipt       []byte          // what the door answered
+}
+
+// DocumentRow is one document of an accepted submission.
+type DocumentRow struct {
+	Index    int
+	Where    string
+	UniqueID string // dmp.ID.String
+	SetID    string
+	Version  int
+	TypeCode string
+	Replaces string
+	Digest   string // SHA-256, hex: where its bytes are kept
+	Size     int64
+}
+
+// Delivery is one thing to bring to one destination. It is worked on in place,
+// under a lease; it is never taken out of the journal.
+type Delivery struct {
+	ID            string
+	Submission    string
+	Establishment Establishment
+	Destination   string
+	State         State
+	Created       time.Time
+	Due           time.Time // not before
+	Attempts      int
+	Sent          bool    // a request may have reached the other side: ask before resending
+	Remote        string  // technical id noted before a deletion was sent
+	Notice        *Notice // destination zam
+	Code          string  // last failure
+}
+
+// Event is one line of a timeline, and the event record from which indicators
+// are computed (segur-rem §4.2): its establishment is that of its submission.
+type Event struct {
+	Seq         int64 // set by the journal; grows within a submission
+	Submission  string
+	Time        time.Time
+	Step        string
+	Outcome     string // ok, warning, retry, failed
+	Code        string // of the error table, when not ok
+	AckCode     string // what the other side answered: HTTP status, MSA-1, SMTP code
+	Destination string
+	Recipient   string
+	Where       string // place of a warning or a refusal
+	Attempt     int
+	Document    DocumentMark
+}
+
+// DocumentMark is the part of an event record that concerns one document.
+type DocumentMark struct {
+	UniqueID string
+	SetID    string
+	Version  int
+	TypeCode string
+	Flags    string // the visibility flags that are set, blank-separated
+}
+
+// Entry is what one acceptance or refusal commits: all of it or nothing.
+type Entry struct {
+	Submission Submission
+	Documents  []DocumentRow
+	Deliveries []Delivery
+	Events     []Event
+}
+
+// Settlement is the end of one attempt: all of it or nothing, and before
+// anything else happens.
+type Settlement struct {
+	Delivery  string
+	Holder    string
+	State     State     // Done, Failed, or Due again
+	Due       time.Time // when State is Due
+	Sent      bool      // see Delivery.Sent
+	Code      string
+	Events    []Event
+	Documents []DocumentFate
+	Next      []Delivery // what follows from it: the ZAM of a DMP answer
+}
+
+// DocumentFate is what became of one document in the DMP.
+type DocumentFate struct {
+	UniqueID   string
+	Fate       string // current, superseded, deleted
+	ReplacedBy string
+}
+
+// Query selects submissions, newest first.
+type Query struct {
+	FINESSGeo []string // sites the caller may see; empty means none
+	ControlID string
+	State     State
+	Before    string // id of the last submission of the previous page
+	Limit     int
+}
+
+// What a journal says besides yes.
+var (
+	// ErrDuplicate: the key is already recorded; use Journal.Recorded.
+	ErrDuplicate = errors.New("journal: already recorded")
+	// ErrLeaseLost: somebody else holds the delivery, or it is settled.
+	ErrLeaseLost = errors.New("journal: lease lost")
+	// ErrNotFound: no such submission.
+	ErrNotFound = errors.New("journal: not found")
+)
+
+// Journal is the durable record. What a method that returned nil wrote survives
+// a crash of the process and of the machine. Any other error than those above
+// carries a code of the table; a full disk is GW-DISK-FULL.
+type Journal interface {
+	// Keep makes bytes durable under their SHA-256 (hex), which it returns.
+	// Keeping the same bytes again is free.
+	Keep(ctx context.Context, data []byte) (digest string, err error)
+	// Fetch gives back kept bytes, checked against their digest.
+	Fetch(ctx context.Context, digest string) ([]byte, error)
+
+	// Record commits an entry. The digests that it names must have been kept.
+	// Keys are unique but for the empty key: ErrDuplicate.
+	Record(ctx context.Context, e Entry) error
+	// Recorded finds a submission by its key.
+	Recorded(ctx context.Context, key string) (Submission, error)
+	// Submission reads one with its documents.
+	Submission(ctx context.Context, id string) (Submission, []DocumentRow, error)
+	// Deliveries reads the deliveries of one submission, oldest first.
+	Deliveries(ctx context.Context, submission string) ([]Delivery, error)
+	// Events reads a timeline from after seq on, in order.
+	Events(ctx context.Context, submission string, after int64) ([]Event, error)
+	// Submissions lists.
+	Submissions(ctx context.Context, q Query) ([]Submission, error)
+	// Fate says what is known of a document that this establishment (FINESS EJ)
+	// fed: zero value and ErrNotFound when nothing was fed under that id.
+	Fate(ctx context.Context, finessEJ, uniqueID string) (DocumentFate, error)
+
+	// Claim leases up to max due deliveries of one destination to holder until
+	// the given time, oldest due first, and counts an attempt on each. Two
+	// deliveries to the same destination whose submissions name a common
+	// document (one replaces or deletes what the other brings) are never leased
+	// out of order: the later waits until the earlier is settled.
+	Claim(ctx context.Context, destination, holder string, now, until time.Time, max int) ([]Delivery, error)
+	// MarkSent notes, before a request leaves, that it may reach the other side.
+	MarkSent(ctx context.Context, delivery, holder, remote string) error
+	// Settle commits the end of an attempt. ErrLeaseLost if holder lost it.
+	Settle(ctx context.Context, s Settlement) error
+	// NextDue is the earliest time at which a delivery of the destination is
+	// due or a lease on one ends; zero when there is none.
+	NextDue(ctx context.Context, destination string) (time.Time, error)
+
+	// Sweep removes kept bytes older than before that no row names.
+	Sweep(ctx context.Context, before time.Time) (removed int, err error)
+}
+
+// Step names a moment between which a crash must lose nothing; see [Trace].
+type Step string
+
+// The moments that a trace reports.
+const (
+	StepStored    Step = "bytes-fsynced"
+	StepCommitted Step = "committed"
+	StepAcked     Step = "ack-sent"
+	StepLeased    Step = "lease-taken"
+	StepRequested Step = "dmp-request-sent"
+	StepAnswered  Step = "dmp-answer-received"
+	StepNotified  Step = "zam-sent"
+	StepSettled   Step = "settled"
+)
+
+// Trace is told when a moment is reached, with the submission it concerns. It
+// may block; production passes a debug log, the kill test passes a trap.
+type Trace func(step Step, submission string)
