@@ -1,4 +1,86 @@
 package fault
 
 // insRows: prefix INS.
-var insRows = []Row{}
+var insRows = []Row{
+	{
+		Code: "INS-ABSENT", Kind: Permanent, HTTP: 422, FHIR: "required",
+		HL7: HL7{"AE", "207", "903"}, SMTP: SMTP{550, "5.7.1"},
+		FR: "L'identité ne porte pas d'INS, alors que cette destination en exige un qualifié.", EN: "The identity carries no INS, and this destination needs a qualified one.",
+		FixFR:        "Qualifiez l'identité (appel INSi et contrôle de cohérence), portez le matricule et son OID dans le message et dans le document, puis renvoyez.",
+		FixEN:        "Qualify the identity (INSi call and coherence control), write the matricule and its OID in the message and the document, then send again.",
+		Requirements: []string{"EXI SI 08", "INS/va1.53", "MSS/va1.19"},
+	},
+	{
+		Code: "INS-NOT-QUALIFIED", Kind: Permanent, HTTP: 422, FHIR: "business-rule",
+		HL7: HL7{"AE", "207", "905"}, SMTP: SMTP{550, "5.7.1"},
+		FR: "Un matricule INS est présent alors que l'identité n'est pas qualifiée.", EN: "A matricule is present although the identity is not qualified.",
+		FixFR:        "Qualifiez l'identité (PID-32 = VALI avec l'INS, sans attribut bloquant tel que DOUT ou FICT), ou produisez le document sans matricule ni OID pour un envoi entre professionnels.",
+		FixEN:        "Qualify the identity (PID-32 = VALI with the INS, no blocking attribute such as DOUT or FICT), or produce the document without matricule and OID for mail between professionals.",
+		Requirements: []string{"EXI SI 08", "EXI SI 09", "INS/va1.53", "INS/va1.59"},
+	},
+	{
+		Code: "INS-INCOMPLETE", Kind: Permanent, HTTP: 422, FHIR: "required",
+		HL7: HL7{"AE", "207", "905"}, SMTP: SMTP{550, "5.7.1"},
+		FR: "L'INS est incomplet : le matricule ne circule qu'avec son OID et les six traits stricts.", EN: "The INS is incomplete: a matricule travels only with its OID and the six strict traits.",
+		FixFR:        "Complétez le champ indiqué : OID, nom de naissance, premier prénom, liste des prénoms, date de naissance (jour réel du calendrier), sexe (M ou F), code officiel géographique du lieu de naissance.",
+		FixEN:        "Fill the field named: OID, birth name, first given name, list of given names, birth date (a real day), sex (M or F), official geographic code of the birth place.",
+		Requirements: []string{"EXI ID 29"},
+	},
+	{
+		Code: "INS-MISMATCH", Kind: Permanent, HTTP: 422, FHIR: "conflict",
+		HL7: HL7{"AE", "207", "904"}, SMTP: SMTP{550, "5.7.1"},
+		FR: "Le message et le document (ou deux documents) ne désignent pas la même identité.", EN: "The message and the document (or two documents) do not name the same identity.",
+		FixFR:        "Vérifiez le patient, puis alignez le champ indiqué entre le PID et le CDA, caractère par caractère.",
+		FixEN:        "Check the patient, then make the field named agree between PID and CDA, character by character.",
+		Requirements: []string{"MSS/UX.07"},
+	},
+	{
+		Code: "INS-TRAIT-DIFFERS", Kind: Permanent, HTTP: 422, FHIR: "conflict",
+		HL7: HL7{"AE", "207", "904"}, SMTP: SMTP{550, "5.7.1"},
+		FR: "La liste des prénoms ou le lieu de naissance diffère entre le message et le document.", EN: "The list of given names or the birth place differs between the message and the document.",
+		FixFR: "Reprenez les traits tels que l'INSi les a renvoyés, sans les modifier.",
+		FixEN: "Use the traits as INSi returned them, unchanged.",
+	},
+	{
+		Code: "INS-FORM", Kind: Permanent, HTTP: 422, FHIR: "value",
+		HL7: HL7{"AE", "207", "905"}, SMTP: SMTP{550, "5.7.1"},
+		FR: "Le matricule n'a pas la forme attendue : 15 caractères, clé comprise, sans espace.", EN: "The matricule has not the expected form: 15 characters, key included, no blank.",
+		FixFR: "Transmettez le matricule sur 15 caractères (13 et la clé), 2A ou 2B en majuscule pour la Corse.",
+		FixEN: "Send the matricule as 15 characters (13 and the key), 2A or 2B in upper case for Corsica.",
+	},
+	{
+		Code: "INS-KEY", Kind: Permanent, HTTP: 422, FHIR: "value",
+		HL7: HL7{"AE", "207", "905"}, SMTP: SMTP{550, "5.7.1"},
+		FR: "La clé de contrôle du matricule est fausse.", EN: "The control key of the matricule is wrong.",
+		FixFR: "Reprenez le matricule renvoyé par l'INSi ; ne recalculez pas la clé d'un matricule saisi à la main.",
+		FixEN: "Take the matricule that INSi returned; do not compute a key for one typed by hand.",
+	},
+	{
+		Code: "INS-OID", Kind: Permanent, HTTP: 422, FHIR: "value",
+		HL7: HL7{"AE", "207", "905"}, SMTP: SMTP{550, "5.7.1"},
+		FR: "L'OID qui accompagne le matricule n'est pas celui d'une autorité d'affectation de l'INS.", EN: "The OID beside the matricule is not an authority that assigns an INS.",
+		FixFR: "Utilisez l'OID renvoyé par l'INSi : 1.2.250.1.213.1.4.8 (NIR), .9 (NIA), ou en test .10 et .11.",
+		FixEN: "Use the OID that INSi returned: 1.2.250.1.213.1.4.8 (NIR), .9 (NIA), or .10 and .11 for tests.",
+	},
+	{
+		Code: "INS-C-RETIRED", Kind: Permanent, HTTP: 422, FHIR: "value",
+		HL7: HL7{"AE", "207", "903"}, SMTP: SMTP{550, "5.7.1"},
+		FR: "L'INS-C, calculé depuis la carte Vitale, n'est plus un identifiant national de santé.", EN: "The INS-C, computed from the carte Vitale, is no longer a national health identifier.",
+		FixFR: "Récupérez l'INS par l'appel INSi et remplacez l'INS-C.",
+		FixEN: "Get the INS from INSi and replace the INS-C.",
+	},
+	{
+		Code: "INS-TEST-OID", Kind: Permanent, HTTP: 422, FHIR: "business-rule",
+		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{550, "5.7.1"},
+		FR: "Une identité de test ou de démonstration est présentée en production.", EN: "A test or demonstration identity is presented in production.",
+		FixFR: "Envoyez les jeux d'essai vers l'environnement de test ; en production, seuls les OID .8 et .9 sont admis.",
+		FixEN: "Send test sets to the test environment; production takes the OIDs .8 and .9 only.",
+	},
+	{
+		Code: "INS-DESTINATION", Kind: Permanent, HTTP: 500, FHIR: "exception",
+		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{554, "5.3.5"},
+		FR: "La destination demandée n'a pas de règle de diffusion de l'INS ; rien n'est envoyé.", EN: "The destination asked has no rule for sharing the INS; nothing is sent.",
+		FixFR: "Signalez-le à l'exploitant de la passerelle : c'est une erreur de configuration.",
+		FixEN: "Tell the operator of the gateway: it is a configuration mistake.",
+	},
+}
