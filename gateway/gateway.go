@@ -1,4 +1,3 @@
-// Package gateway accepts a submission, keeps it, delivers it, answers for it.
 package gateway
 
 import (
@@ -99,7 +98,8 @@ type Inbound struct {
 	BodyPro       []byte            `json:"body_pro,omitempty"`     // CORPSMAIL_PS
 	BodyPatient   []byte            `json:"body_patient,omitempty"` // CORPSMAIL_PATIENT
 	Warnings      []Note            `json:"warnings,omitempty"`
-	Refusals      []error           `json:"-"`
+	Refusals      []error           `json:"-"` // framing, separators, profile, structure, in this order
+	FlagRefusals  []error           `json:"-"` // flags, recipients and matrix: told after the documents were read
 }
 
 // Outcome is what was decided of a message.

@@ -103,16 +103,7 @@ func TestHouseRules(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			findings := judge(plant(t, goodModule, c.file, c.text))
-			if c.want == "" {
-				if len(findings) > 0 {
-					t.Fatalf("a house in order was found wrong:\n%s", strings.Join(findings, "\n"))
-				}
-				return
-			}
-			if len(findings) != 1 || !strings.Contains(findings[0], c.want) {
-				t.Fatalf("want one finding with %q, got %d:\n%s", c.want, len(findings), strings.Join(findings, "\n"))
-			}
+			wantFinding(t, judge(plant(t, goodModule, c.file, c.text)), c.want)
 		})
 	}
 }

@@ -1,13 +1,104 @@
 package fault
 
-// gatewayRows are the refusals of the gateway itself: acceptance, journal,
-// delivery. Prefix GW.
+var (
+	refused906 = HL7{"AE", "207", "906"}
+	retry906   = HL7{"AR", "207", "906"}
+)
+
+// gatewayRows are the refusals of the gateway itself: acceptance, delivery,
+// HTTP surface. Prefix GW. Rows whose HL7 face is never used as a refusal are
+// warnings of a timeline.
 var gatewayRows = []Row{
 	{
-		Code: Internal, Kind: Temporary, HTTP: 500, FHIR: "exception",
-		HL7: HL7{"AR", "207", "906"}, SMTP: SMTP{451, "4.3.0"},
+		Code: Internal, Kind: Temporary, HTTP: 500, FHIR: "exception", HL7: retry906, SMTP: SMTP{451, "4.3.0"},
 		FR: "Erreur interne de la passerelle.", EN: "Internal error of the gateway.",
 		FixFR: "Réessayez ; si l'erreur persiste, transmettez l'identifiant de la soumission à l'exploitant.",
 		FixEN: "Try again; if it persists, give the submission id to the operator.",
+	},
+	{
+		Code: "GW-TYPE-MISMATCH", HTTP: 422, FHIR: "business-rule", HL7: refused906, SMTP: SMTP{550, "5.6.0"},
+		FR: "Le type annoncé par le message n'est pas celui du document CDA.", EN: "The type announced by the message is not that of the CDA document.",
+		FixFR: "Mettez le même code dans OBR-4, OBX-3, TXA-2 et ClinicalDocument/code.", FixEN: "Put the same code in OBR-4, OBX-3, TXA-2 and ClinicalDocument/code.",
+	},
+	{
+		Code: "GW-ID-MISMATCH", HTTP: 422, FHIR: "business-rule", HL7: refused906, SMTP: SMTP{550, "5.6.0"},
+		FR: "L'identifiant de document du message (TXA-12) n'est pas celui du CDA.", EN: "The document id of the message (TXA-12) is not that of the CDA.",
+		FixFR: "Recopiez ClinicalDocument/id dans TXA-12.", FixEN: "Copy ClinicalDocument/id into TXA-12.",
+	},
+	{
+		Code: "GW-REPLACES-MISSING", HTTP: 422, FHIR: "required", HL7: refused906, SMTP: SMTP{550, "5.6.0"},
+		FR: "Un remplacement est demandé mais le CDA ne nomme pas le document remplacé.", EN: "A replacement is asked for but the CDA does not name the replaced document.",
+		FixFR: "Ajoutez relatedDocument (typeCode RPLC) avec l'identifiant de la version précédente.", FixEN: "Add relatedDocument (typeCode RPLC) with the id of the previous version.",
+	},
+	{
+		Code: "GW-REPLACES-MISMATCH", HTTP: 422, FHIR: "business-rule", HL7: refused906, SMTP: SMTP{550, "5.6.0"},
+		FR: "Le document remplacé n'est pas le même dans TXA-13 et dans le CDA.", EN: "The replaced document is not the same in TXA-13 and in the CDA.",
+		FixFR: "Recopiez relatedDocument/parentDocument/id dans TXA-13.", FixEN: "Copy relatedDocument/parentDocument/id into TXA-13.",
+	},
+	{
+		Code: "GW-NOT-LATEST", HTTP: 409, FHIR: "conflict", HL7: HL7{"AE", "207", "900"}, SMTP: SMTP{550, "5.7.1"},
+		FR: "Le document visé n'est plus la dernière version.", EN: "The targeted document is not the latest version any more.",
+		FixFR: "Remplacez ou supprimez la dernière version transmise.", FixEN: "Replace or delete the latest version that was sent.",
+	},
+	{
+		Code: "GW-UNKNOWN-TARGET", HTTP: 404, FHIR: "not-found", HL7: HL7{"AE", "207", "900"}, SMTP: SMTP{550, "5.7.1"},
+		FR: "Le document à remplacer ou à supprimer n'est pas connu.", EN: "The document to replace or delete is not known.",
+		FixFR: "Vérifiez l'identifiant ; si le document a été déposé par un autre système, seul le DMP peut répondre.", FixEN: "Check the id; if another system fed the document, only the DMP can tell.",
+	},
+	{
+		Code: "GW-NO-SENDER", HTTP: 422, FHIR: "required", HL7: HL7{"AE", "101", ""}, SMTP: SMTP{550, "5.6.0"},
+		FR: "L'émetteur de la demande (PRT SB) manque alors que le DMP est demandé.", EN: "The sender of the request (PRT SB) is missing although the DMP is asked for.",
+		FixFR: "Ajoutez un segment PRT de rôle SB avec le professionnel ou l'appareil, et la structure.", FixEN: "Add a PRT segment with role SB, the professional or device, and the organisation.",
+		Requirements: []string{"SC.DMP/CONF.12"},
+	},
+	{
+		Code: "GW-CONTROL-ID-REUSED", HTTP: 409, FHIR: "duplicate", HL7: refused906, SMTP: SMTP{550, "5.6.0"},
+		FR: "L'identifiant de message (MSH-10) a déjà servi pour un autre contenu.", EN: "The message id (MSH-10) was already used for another content.",
+		FixFR: "Donnez un MSH-10 unique à chaque message ; sans cela les comptes rendus ZAM sont ambigus.", FixEN: "Give each message a unique MSH-10; otherwise ZAM outcomes are ambiguous.",
+	},
+	{
+		Code: "GW-ALREADY-FED", HTTP: 409, FHIR: "duplicate", HL7: refused906, SMTP: SMTP{550, "5.6.0"},
+		FR: "Ce document a déjà été déposé.", EN: "This document was already fed.",
+		FixFR: "Rien à faire si c'est un renvoi ; pour une nouvelle version, changez l'identifiant et demandez un remplacement.", FixEN: "Nothing to do if this is a resend; for a new version, change the id and ask for a replacement.",
+	},
+	{
+		Code: "GW-NO-DESTINATION", HTTP: 422, FHIR: "business-rule", HL7: refused906, SMTP: SMTP{550, "5.6.0"},
+		FR: "Le message ne demande ni DMP ni messagerie : il est conservé, rien ne part.", EN: "The message asks for neither DMP nor mail: it is kept, nothing leaves.",
+		FixFR: "Mettez DESTDMP, DESTMSSANTEPS ou DESTMSSANTEPAT à Y si le document doit partir.", FixEN: "Set DESTDMP, DESTMSSANTEPS or DESTMSSANTEPAT to Y if the document must leave.",
+	},
+	{
+		Code: "GW-NO-MAIL", HTTP: 422, FHIR: "not-supported", HL7: refused906, SMTP: SMTP{550, "5.3.5"},
+		FR: "Un envoi MSSanté est demandé mais aucun opérateur n'est configuré : le courriel ne partira pas.", EN: "MSSanté mail is asked for but no operator is configured: no letter will leave.",
+		FixFR: "Configurez l'opérateur MSSanté, puis renvoyez le document.", FixEN: "Configure the MSSanté operator, then send the document again.",
+	},
+	{
+		Code: "GW-RESTRICTED", HTTP: 422, FHIR: "business-rule", HL7: refused906, SMTP: SMTP{550, "5.6.0"},
+		FR: "Un document de confidentialité R ou V ne devrait pas être partagé au DMP.", EN: "A document of confidentiality R or V should not be shared on the DMP.",
+		FixFR: "Vérifiez confidentialityCode ; le document a été transmis.", FixEN: "Check confidentialityCode; the document was sent on.",
+	},
+	{
+		Code: "GW-EXPIRED", HTTP: 504, FHIR: "timeout", HL7: refused906, SMTP: SMTP{550, "5.4.7"},
+		FR: "Envoi abandonné : le destinataire est resté indisponible trop longtemps.", EN: "Given up: the other side stayed unavailable for too long.",
+		FixFR: "Rétablissez la liaison, puis renvoyez le document.", FixEN: "Restore the link, then send the document again.",
+	},
+	{
+		Code: "GW-NOT-FOUND", HTTP: 404, FHIR: "not-found", HL7: refused906, SMTP: SMTP{550, "5.1.1"},
+		FR: "Ressource inconnue.", EN: "Unknown resource.",
+		FixFR: "Vérifiez l'adresse et l'identifiant.", FixEN: "Check the address and the id.",
+	},
+	{
+		Code: "GW-UNAUTHENTICATED", HTTP: 401, FHIR: "login", HL7: refused906, SMTP: SMTP{530, "5.7.0"},
+		FR: "Appelant non identifié.", EN: "Caller not identified.",
+		FixFR: "Présentez un certificat client rattaché à un établissement dans la configuration.", FixEN: "Present a client certificate that the configuration maps to an establishment.",
+	},
+	{
+		Code: "GW-FORBIDDEN", HTTP: 403, FHIR: "forbidden", HL7: refused906, SMTP: SMTP{550, "5.7.1"},
+		FR: "Accès refusé.", EN: "Access denied.",
+		FixFR: "Utilisez le certificat de l'établissement concerné.", FixEN: "Use the certificate of the establishment concerned.",
+	},
+	{
+		Code: "GW-METHOD", HTTP: 405, FHIR: "not-supported", HL7: refused906, SMTP: SMTP{502, "5.5.1"},
+		FR: "Opération non prise en charge à cette adresse.", EN: "Operation not supported at this address.",
+		FixFR: "Consultez la liste des opérations dans le README.", FixEN: "See the list of operations in the README.",
 	},
 }

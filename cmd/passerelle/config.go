@@ -1,0 +1,417 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Config is gateway.yaml. Relative paths are relative to the file. `passerelle
+// init` writes a commented one; `passerelle check` says everything that is
+// wrong with one.
+type Config struct {
+	Environment    string                `yaml:"environment"` // production, test or sandbox; mandatory
+	Data           string                `yaml:"data"`        // folder of the journal
+	Gateway        GatewayConfig         `yaml:"gateway"`
+	Establishments []EstablishmentConfig `yaml:"establishments"`
+	HL7            []HL7Config           `yaml:"hl7"`
+	DMP            DMPConfig             `yaml:"dmp"`
+	Accept         AcceptConfig          `yaml:"accept"`
+	Delivery       DeliveryConfig        `yaml:"delivery"`
+	Storage        StorageConfig         `yaml:"storage"`
+}
+
+// GatewayConfig is where the gateway listens for HTTP.
+type GatewayConfig struct {
+	HTTP        string `yaml:"http"`  // health; loopback
+	HTTPS       string `yaml:"https"` // everything else
+	Certificate string `yaml:"certificate"`
+	Key         string `yaml:"key"`
+	ClientCA    string `yaml:"client_ca"`
+}
+
+// EstablishmentConfig is one site that the gateway serves.
+type EstablishmentConfig struct {
+	Name      string         `yaml:"name"`
+	FINESSEJ  string         `yaml:"finess_ej"`
+	FINESSGeo string         `yaml:"finess_geo"`
+	SourceOID string         `yaml:"source_oid"`
+	Senders   []SenderConfig `yaml:"senders"`
+	Hospital  string         `yaml:"hospital"` // host:port where ZAM are delivered by MLLP
+	Machines  []string       `yaml:"machines"` // PEM files of client certificates that may read its submissions
+}
+
+// SenderConfig is one MSH-3/4; "*" is any.
+type SenderConfig struct {
+	Application string `yaml:"application"`
+	Facility    string `yaml:"facility"`
+}
+
+// HL7Config is one MLLP port.
+type HL7Config struct {
+	Listen         string   `yaml:"listen"`
+	Establishments []string `yaml:"establishments"` // FINESS géographique; empty: all
+	Profiles       []string `yaml:"profiles"`       // MSH-21 accepted
+	Matrix         string   `yaml:"matrix"`         // rules or strict
+	Certificate    string   `yaml:"certificate"`    // TLS when set
+	Key            string   `yaml:"key"`
+	ClientCA       string   `yaml:"client_ca"`
+}
+
+// DMPConfig is the DMP and its authorization server.
+type DMPConfig struct {
+	FHIR        string        `yaml:"fhir"`
+	Token       string        `yaml:"token"`
+	ClientID    string        `yaml:"client_id"`
+	Certificate string        `yaml:"certificate"`
+	Key         string        `yaml:"key"`
+	CA          string        `yaml:"ca"`
+	Timeout     time.Duration `yaml:"timeout"`
+}
+
+// AcceptConfig is the decisions that a site may take otherwise.
+type AcceptConfig struct {
+	CDA           string `yaml:"cda"`
+	PDFA          string `yaml:"pdfa"`
+	Duplicates    string `yaml:"duplicates"`
+	StrictTargets bool   `yaml:"strict_targets"`
+	Zone          string `yaml:"zone"` // of times that carry no zone
+}
+
+// DeliveryConfig is how often and how long a delivery is tried.
+type DeliveryConfig struct {
+	First   time.Duration `yaml:"first"`
+	Max     time.Duration `yaml:"max"`
+	GiveUp  time.Duration `yaml:"give_up"`
+	Workers int           `yaml:"workers"`
+}
+
+// StorageConfig is the disk budget.
+type StorageConfig struct {
+	ReserveMiB int64 `yaml:"reserve_mib"` // below this free space messages are answered AR
+}
+
+// The environments.
+const (
+	envProduction = "production"
+	envTest       = "test"
+	envSandbox    = "sandbox"
+)
+
+// loadConfig reads a configuration and puts the defaults in. Unknown settings
+// are errors: a misspelt one would otherwise be silently ignored.
+func loadConfig(path string) (Config, error) {
+	c := Config{}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return c, err
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
+		return c, fmt.Errorf("%s : %w", path, err)
+	}
+	c.defaults()
+	base := filepath.Dir(path)
+	for _, p := range c.paths() {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(base, *p)
+		}
+	}
+	return c, nil
+}
+
+func (c *Config) paths() []*string {
+	all := []*string{&c.Data, &c.Gateway.Certificate, &c.Gateway.Key, &c.Gateway.ClientCA, &c.DMP.Certificate, &c.DMP.Key, &c.DMP.CA}
+	for i := range c.Establishments {
+		for j := range c.Establishments[i].Machines {
+			all = append(all, &c.Establishments[i].Machines[j])
+		}
+	}
+	for i := range c.HL7 {
+		all = append(all, &c.HL7[i].Certificate, &c.HL7[i].Key, &c.HL7[i].ClientCA)
+	}
+	return all
+}
+
+func (c *Config) defaults() {
+	or(&c.Accept.CDA, "blocking")
+	or(&c.Accept.PDFA, "warn")
+	or(&c.Accept.Duplicates, "warn")
+	or(&c.Accept.Zone, "Europe/Paris")
+	or(&c.DMP.ClientID, "passerelle")
+	or(&c.DMP.Timeout, 30*time.Second)
+	or(&c.Delivery.First, 5*time.Second)
+	or(&c.Delivery.Max, 10*time.Minute)
+	or(&c.Delivery.GiveUp, 7*24*time.Hour)
+	or(&c.Delivery.Workers, 4)
+	or(&c.Storage.ReserveMiB, 256)
+	for i := range c.HL7 {
+		or(&c.HL7[i].Matrix, "rules")
+		if len(c.HL7[i].Profiles) == 0 {
+			c.HL7[i].Profiles = []string{"2.1^CISIS_CDA_HL7_V2", "2.11^IHE_FRANCE-2.11-PAM"}
+		}
+	}
+}
+
+func or[T comparable](p *T, value T) {
+	var zero T
+	if *p == zero {
+		*p = value
+	}
+}
+
+var (
+	finessForm = regexp.MustCompile(`^[0-9][0-9AB][0-9]{7}$`)
+	oidForm    = regexp.MustCompile(`^[0-2](\.(0|[1-9][0-9]*))+$`)
+)
+
+// problems says everything that is wrong, in French, without starting anything.
+func (c *Config) problems(now time.Time) []string {
+	p := &problemList{}
+	p.oneOf("environment", c.Environment, envProduction, envTest, envSandbox)
+	p.require("data", c.Data)
+	c.gatewayProblems(p, now)
+	c.establishmentProblems(p, now)
+	c.hl7Problems(p, now)
+	c.dmpProblems(p, now)
+	p.oneOf("accept.cda", c.Accept.CDA, "blocking", "strict")
+	p.oneOf("accept.pdfa", c.Accept.PDFA, "warn", "require")
+	p.oneOf("accept.duplicates", c.Accept.Duplicates, "warn", "refuse")
+	if _, err := time.LoadLocation(c.Accept.Zone); err != nil {
+		p.add("accept.zone", "fuseau horaire inconnu ; exemple : Europe/Paris")
+	}
+	if c.Delivery.First <= 0 || c.Delivery.Max < c.Delivery.First {
+		p.add("delivery", "il faut 0 < first ≤ max")
+	}
+	if c.Delivery.Workers < 1 || c.Delivery.Workers > 64 {
+		p.add("delivery.workers", "entre 1 et 64")
+	}
+	return p.list
+}
+
+func (c *Config) gatewayProblems(p *problemList, now time.Time) {
+	p.address("gateway.http", c.Gateway.HTTP)
+	p.address("gateway.https", c.Gateway.HTTPS)
+	if host, _, err := net.SplitHostPort(c.Gateway.HTTP); err == nil && !loopback(host) {
+		p.add("gateway.http", "doit rester sur la boucle locale (127.0.0.1) : cette adresse n'est pas chiffrée")
+	}
+	c.pair(p, "gateway", c.Gateway.Certificate, c.Gateway.Key, x509.ExtKeyUsageServerAuth, now)
+	c.authority(p, "gateway.client_ca", c.Gateway.ClientCA)
+}
+
+func (c *Config) establishmentProblems(p *problemList, now time.Time) {
+	if len(c.Establishments) == 0 {
+		p.add("establishments", "au moins un établissement est nécessaire")
+	}
+	seen := map[string]bool{}
+	for i, e := range c.Establishments {
+		at := fmt.Sprintf("establishments[%d]", i)
+		p.require(at+".name", e.Name)
+		if !finessForm.MatchString(e.FINESSEJ) {
+			p.add(at+".finess_ej", "numéro FINESS de l'entité juridique : 9 caractères")
+		}
+		if !finessForm.MatchString(e.FINESSGeo) {
+			p.add(at+".finess_geo", "numéro FINESS géographique : 9 caractères")
+		}
+		if seen[e.FINESSGeo] {
+			p.add(at+".finess_geo", "déjà déclaré par un autre établissement")
+		}
+		seen[e.FINESSGeo] = true
+		if !oidForm.MatchString(e.SourceOID) {
+			p.add(at+".source_oid", "OID du système émetteur attendu")
+		}
+		if len(e.Senders) == 0 {
+			p.add(at+".senders", "indiquez au moins un couple MSH-3/MSH-4 (application, facility)")
+		}
+		if e.Hospital != "" {
+			p.address(at+".hospital", e.Hospital)
+		}
+		for j, m := range e.Machines {
+			if _, err := readCertificate(m); err != nil {
+				p.add(fmt.Sprintf("%s.machines[%d]", at, j), err.Error())
+			}
+		}
+	}
+	_ = now
+}
+
+func (c *Config) hl7Problems(p *problemList, now time.Time) {
+	known := map[string]bool{}
+	for _, e := range c.Establishments {
+		known[e.FINESSGeo] = true
+	}
+	for i, h := range c.HL7 {
+		at := fmt.Sprintf("hl7[%d]", i)
+		p.address(at+".listen", h.Listen)
+		p.oneOf(at+".matrix", h.Matrix, "rules", "strict")
+		for _, f := range h.Establishments {
+			if !known[f] {
+				p.add(at+".establishments", "établissement "+f+" non déclaré")
+			}
+		}
+		for _, profile := range h.Profiles {
+			if !strings.Contains(profile, "^") {
+				p.add(at+".profiles", "forme attendue : version^nom, par exemple 2.1^CISIS_CDA_HL7_V2")
+			}
+		}
+		if h.Certificate != "" || h.Key != "" {
+			c.pair(p, at, h.Certificate, h.Key, x509.ExtKeyUsageServerAuth, now)
+		}
+		if h.ClientCA != "" {
+			c.authority(p, at+".client_ca", h.ClientCA)
+		}
+	}
+}
+
+func (c *Config) dmpProblems(p *problemList, now time.Time) {
+	for name, raw := range map[string]string{"dmp.fhir": c.DMP.FHIR, "dmp.token": c.DMP.Token} {
+		u, err := url.Parse(raw)
+		switch {
+		case err != nil || u.Scheme != "https" || u.Host == "":
+			p.add(name, "adresse https:// attendue")
+		case c.Environment == envProduction && loopback(u.Hostname()):
+			p.add(name, "adresse d'un simulateur (boucle locale) refusée en production")
+		}
+	}
+	c.pair(p, "dmp", c.DMP.Certificate, c.DMP.Key, x509.ExtKeyUsageClientAuth, now)
+	c.authority(p, "dmp.ca", c.DMP.CA)
+}
+
+// pair checks that a certificate and its key exist, belong together, are in
+// their dates, and may play the role.
+func (c *Config) pair(p *problemList, at, cert, key string, role x509.ExtKeyUsage, now time.Time) {
+	if cert == "" || key == "" {
+		p.add(at+".certificate", "certificat et clé (certificate, key) sont nécessaires")
+		return
+	}
+	kp, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		p.add(at+".certificate", err.Error())
+		return
+	}
+	leaf, err := x509.ParseCertificate(kp.Certificate[0])
+	if err != nil {
+		p.add(at+".certificate", err.Error())
+		return
+	}
+	if now.After(leaf.NotAfter) {
+		p.add(at+".certificate", "expiré depuis le "+leaf.NotAfter.Format("02/01/2006")+" : faites-le renouveler")
+	}
+	if now.Before(leaf.NotBefore) {
+		p.add(at+".certificate", "pas encore valide : il le sera le "+leaf.NotBefore.Format("02/01/2006"))
+	}
+	allowed := len(leaf.ExtKeyUsage) == 0
+	for _, u := range leaf.ExtKeyUsage {
+		allowed = allowed || u == role || u == x509.ExtKeyUsageAny
+	}
+	if !allowed {
+		name := map[x509.ExtKeyUsage]string{x509.ExtKeyUsageServerAuth: "serveur (serverAuth)", x509.ExtKeyUsageClientAuth: "client (clientAuth)"}[role]
+		p.add(at+".certificate", "ce certificat ne peut pas jouer le rôle "+name)
+	}
+	c.noSandbox(p, at+".certificate", leaf)
+	if info, err := os.Stat(key); err == nil && info.Mode().Perm()&0o077 != 0 {
+		p.add(at+".key", "clé lisible par d'autres utilisateurs : chmod 600")
+	}
+}
+
+func (c *Config) authority(p *problemList, at, file string) {
+	if file == "" {
+		p.add(at, "fichier PEM des autorités de certification nécessaire")
+		return
+	}
+	pool, err := readCertificates(file)
+	if err != nil {
+		p.add(at, err.Error())
+		return
+	}
+	for _, cert := range pool {
+		c.noSandbox(p, at, cert)
+	}
+}
+
+func (c *Config) noSandbox(p *problemList, at string, cert *x509.Certificate) {
+	if c.Environment == envProduction && isSandboxCertificate(cert) {
+		p.add(at, "certificat du bac à sable refusé en production")
+	}
+}
+
+type problemList struct{ list []string }
+
+func (p *problemList) add(at, text string) { p.list = append(p.list, at+" : "+text) }
+
+func (p *problemList) require(at, value string) {
+	if value == "" {
+		p.add(at, "valeur obligatoire")
+	}
+}
+
+func (p *problemList) oneOf(at, value string, allowed ...string) {
+	for _, a := range allowed {
+		if value == a {
+			return
+		}
+	}
+	p.add(at, "valeur attendue : "+strings.Join(allowed, ", "))
+}
+
+func (p *problemList) address(at, value string) {
+	if _, port, err := net.SplitHostPort(value); err != nil || port == "" {
+		p.add(at, "adresse hôte:port attendue")
+	}
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+func readCertificate(file string) (*x509.Certificate, error) {
+	all, err := readCertificates(file)
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+func readCertificates(file string) ([]*x509.Certificate, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var all []*x509.Certificate
+	for {
+		var block *pem.Block
+		if block, data = pem.Decode(data); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s : %w", file, err)
+		}
+		all = append(all, cert)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%s : aucun certificat PEM", file)
+	}
+	return all, nil
+}

@@ -1,0 +1,110 @@
+// Command passerelle is the gateway, its rehearsal room and its judge in one
+// binary.
+//
+// Exit codes: 0 success, 1 the thing judged is wrong, 2 usage, 3 our own
+// failure, 4 only "non testé". User-facing text is in French.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+	_ "time/tzdata" // a bare machine may have no zone files
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes.
+const (
+	exitWrong   = 1
+	exitUsage   = 2
+	exitFailure = 3
+)
+
+// errWrong says that what was judged is wrong; it was already told.
+var errWrong = errors.New("non conforme")
+
+// usageError is a mistake in how the command was called.
+type usageError struct{ error }
+
+// env is what every command is given, so that none reads a global.
+type env struct {
+	ctx    context.Context
+	out    io.Writer
+	err    io.Writer
+	clock  func() time.Time
+	random io.Reader
+	log    *slog.Logger
+}
+
+type cli struct {
+	Verbose bool `help:"Journal technique détaillé sur la sortie d'erreur." short:"v"`
+
+	sandboxCommands
+	Init  initCmd  `cmd:"" help:"Écrit une configuration commentée."`
+	Check checkCmd `cmd:"" help:"Dit tout ce qui manque dans une configuration, sans rien démarrer."`
+	Serve serveCmd `cmd:"" help:"Démarre la passerelle."`
+	Store storeCmd `cmd:"" help:"Démarre seul le dépôt FHIR de type DMP."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is main without the process, for tests.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
+	var c cli
+	exited := false
+	parser, err := kong.New(&c,
+		kong.Name("passerelle"),
+		kong.Description("Passerelle d'échange de données de santé : passerelle, bac à sable et juge, en un seul programme."),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(n int) { exited = true; code = n }),
+		kong.UsageOnError(),
+	)
+	if err != nil {
+		fmt.Fprintln(stderr, "passerelle :", err)
+		return exitFailure
+	}
+	kctx, err := parser.Parse(args)
+	if exited {
+		return code
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "passerelle :", err)
+		fmt.Fprintln(stderr, "Aide : passerelle --help")
+		return exitUsage
+	}
+	level := slog.LevelInfo
+	if c.Verbose {
+		level = slog.LevelDebug
+	}
+	e := &env{
+		ctx: ctx, out: stdout, err: stderr, clock: time.Now, random: rand.Reader,
+		log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})),
+	}
+	err = kctx.Run(e)
+	var usage usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errWrong):
+		return exitWrong
+	case errors.As(err, &usage):
+		fmt.Fprintln(stderr, "passerelle :", err)
+		return exitUsage
+	default:
+		fmt.Fprintln(stderr, "passerelle :", err)
+		return exitFailure
+	}
+}

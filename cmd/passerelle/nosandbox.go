@@ -1,0 +1,6 @@
+//go:build nosandbox
+
+package main
+
+// sandboxCommands is empty: this build leaves the simulators out.
+type sandboxCommands struct{}

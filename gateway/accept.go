@@ -1,0 +1,262 @@
+package gateway
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/passerelle-sante/passerelle/gateway/fault"
+	"github.com/passerelle-sante/passerelle/ins"
+)
+
+// Settings are the decisions that a site may take otherwise.
+type Settings struct {
+	Environment   ins.Environment
+	CDA           string // blocking (default) or strict: every error refuses
+	PDFA          string // warn (default) or require
+	Duplicates    string // warn (default) or refuse: MSH-10 used again with other bytes
+	StrictTargets bool   // refuse to replace or delete what was not fed here
+	Mail          bool   // an MSSanté operator is configured
+	Zone          *time.Location
+}
+
+// Gateway accepts what the doors bring. All fields are required but Trace.
+type Gateway struct {
+	Journal  Journal
+	Settings Settings
+	Rules    string // version of the rule sets, named in each verdict
+	StayKey  []byte // key of the hash of stay numbers in event records
+	Clock    func() time.Time
+	NewID    func() string
+	Log      *slog.Logger
+	Trace    Trace
+	Wake     func() // called after a commit that queued a delivery
+	Alarms   *Alarms
+}
+
+// Accept implements [Door].
+func (g *Gateway) Accept(ctx context.Context, in Inbound, receipt Receipt) Decision {
+	d := g.accept(ctx, in, receipt)
+	level := slog.LevelInfo
+	if d.Outcome == Unavailable {
+		level = slog.LevelError
+		g.Alarms.Raise(d.Faults[0], g.Clock())
+	} else if d.Outcome != Replayed {
+		g.Alarms.Clear(nil) // the journal just committed: what stopped it is over
+	}
+	attrs := []any{"submission", d.Submission, "outcome", d.Outcome, "type", in.Message.Type, "finess", in.Establishment.FINESSGeo}
+	if len(d.Faults) > 0 {
+		attrs = append(attrs, "code", d.Faults[0].Code, "where", d.Faults[0].Where)
+		if d.Outcome == Unavailable {
+			attrs = append(attrs, "cause", d.Faults[0].Unwrap())
+		}
+	}
+	g.Log.Log(ctx, level, "submission", attrs...)
+	return d
+}
+
+func (g *Gateway) accept(ctx context.Context, in Inbound, receipt Receipt) Decision {
+	d := Decision{Submission: g.NewID()}
+	sum := sha256.Sum256(in.Raw)
+	digest := hex.EncodeToString(sum[:])
+	keys := g.keys(in, digest)
+
+	if replay, err := g.replay(ctx, keys); err != nil {
+		return unavailable(d, err, receipt)
+	} else if replay != nil {
+		return *replay
+	}
+
+	v := g.judge(ctx, in)
+	d.Faults, d.Warnings = v.faults, v.warnings
+	for _, f := range d.Faults {
+		if f.Kind == fault.Temporary {
+			return unavailable(d, f, receipt)
+		}
+	}
+
+	s := Submission{
+		ID: d.Submission, Received: g.Clock(), Door: in.Door, Establishment: in.Establishment,
+		From: in.From, Message: in.Message, Digest: digest, Rules: g.fingerprint(),
+		Action: in.Action, INSStatus: string(in.Patient.Status), Stay: g.stay(in), Warnings: d.Warnings,
+	}
+	if len(d.Faults) > 0 {
+		return g.refuse(ctx, d, s, keys, receipt)
+	}
+	return g.commit(ctx, d, s, in, v, keys, receipt)
+}
+
+// refuse journals a refusal, without the document, and answers it.
+func (g *Gateway) refuse(ctx context.Context, d Decision, s Submission, keys duplicateKeys, receipt Receipt) Decision {
+	d.Outcome = Refused
+	d.Receipt = receipt(d)
+	s.State, s.Code, s.Key, s.Receipt = RefusedState, d.Faults[0].Code, keys.refused, d.Receipt
+	var events []Event
+	for _, f := range d.Faults {
+		events = append(events, Event{Submission: s.ID, Time: s.Received, Step: EventRefused, Outcome: OutcomeFailed, Code: f.Code, Where: f.Where})
+	}
+	err := g.Journal.Record(ctx, Entry{Submission: s, Events: events})
+	if errors.Is(err, ErrDuplicate) {
+		return g.lostRace(ctx, d, keys, receipt)
+	}
+	if err != nil {
+		return unavailable(d, err, receipt)
+	}
+	return d
+}
+
+// commit makes an accepted message durable: bytes first, then one transaction.
+// Only then may the door answer.
+func (g *Gateway) commit(ctx context.Context, d Decision, s Submission, in Inbound, v verdict, keys duplicateKeys, receipt Receipt) Decision {
+	if _, err := g.Journal.Keep(ctx, in.Raw); err != nil {
+		return unavailable(d, err, receipt)
+	}
+	for i, doc := range v.documents {
+		digest, err := g.Journal.Keep(ctx, in.Documents[i].Content)
+		if err != nil {
+			return unavailable(d, err, receipt)
+		}
+		doc.row.Digest = digest
+	}
+	g.step(StepStored, s.ID)
+
+	envelope, err := json.Marshal(in)
+	if err != nil {
+		return unavailable(d, err, receipt)
+	}
+	s.Envelope, s.Key, s.State = envelope, keys.accepted, Done
+	d.Outcome = Accepted
+	if len(in.Documents) == 0 {
+		d.Outcome, s.State = Noted, Kept
+	}
+
+	e := Entry{Events: []Event{{Submission: s.ID, Time: s.Received, Step: EventAccepted, Outcome: OutcomeOK}}}
+	for _, w := range d.Warnings {
+		e.Events = append(e.Events, Event{Submission: s.ID, Time: s.Received, Step: EventAccepted, Outcome: OutcomeWarning, Code: w.Code, Where: w.Where})
+	}
+	for _, doc := range v.documents {
+		e.Documents = append(e.Documents, *doc.row)
+	}
+	if in.Flags.ToDMP && len(in.Documents) > 0 {
+		s.State = Pending
+		e.Deliveries = append(e.Deliveries, Delivery{
+			ID: g.NewID(), Submission: s.ID, Establishment: s.Establishment, Destination: DestinationDMP,
+			State: Due, Created: s.Received, Due: s.Received,
+		})
+	}
+	d.Receipt = receipt(d)
+	s.Receipt = d.Receipt
+	e.Submission = s
+	switch err := g.Journal.Record(ctx, e); {
+	case errors.Is(err, ErrDuplicate):
+		return g.lostRace(ctx, d, keys, receipt)
+	case err != nil:
+		d.Outcome = ""
+		return unavailable(d, err, receipt)
+	}
+	g.step(StepCommitted, s.ID)
+	if len(e.Deliveries) > 0 && g.Wake != nil {
+		g.Wake()
+	}
+	return d
+}
+
+// duplicateKeys are the keys under which an exact retransmission is found: an
+// accepted message for ever, a refused one for as long as the rules and the
+// settings that refused it stand.
+type duplicateKeys struct{ accepted, refused string }
+
+func (g *Gateway) keys(in Inbound, digest string) duplicateKeys {
+	if in.Message.ControlID == "" {
+		return duplicateKeys{} // nothing to recognise it by: every copy is judged anew
+	}
+	sum := sha256.Sum256([]byte(strings.Join([]string{
+		in.Establishment.FINESSGeo, in.From.Application, in.From.Facility, in.Message.ControlID, digest,
+	}, "\x00")))
+	key := hex.EncodeToString(sum[:])
+	return duplicateKeys{accepted: key, refused: key + "/" + g.fingerprint()}
+}
+
+// replay finds the stored receipt of an exact retransmission.
+func (g *Gateway) replay(ctx context.Context, keys duplicateKeys) (*Decision, error) {
+	for _, key := range []string{keys.accepted, keys.refused} {
+		if key == "" {
+			continue
+		}
+		s, err := g.Journal.Recorded(ctx, key)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &Decision{Submission: s.ID, Outcome: Replayed, Warnings: s.Warnings, Receipt: s.Receipt}, nil
+	}
+	return nil, nil
+}
+
+// lostRace answers the slower of two identical messages that came at once.
+func (g *Gateway) lostRace(ctx context.Context, d Decision, keys duplicateKeys, receipt Receipt) Decision {
+	replay, err := g.replay(ctx, keys)
+	if err == nil && replay == nil {
+		err = errors.New("gateway: duplicate key without a record")
+	}
+	if err != nil {
+		return unavailable(d, err, receipt)
+	}
+	return *replay
+}
+
+// unavailable answers AR: nothing was kept, the sender may resend as is.
+func unavailable(d Decision, err error, receipt Receipt) Decision {
+	f := fault.From(err)
+	if f.Kind == fault.Permanent {
+		f = fault.New(fault.Internal).Because(err)
+	}
+	d.Outcome, d.Faults = Unavailable, []*fault.Fault{f}
+	d.Receipt = receipt(d)
+	return d
+}
+
+// fingerprint names the rules and the settings that judge.
+func (g *Gateway) fingerprint() string {
+	s := g.Settings
+	sum := sha256.Sum256([]byte(strings.Join([]string{
+		g.Rules, s.CDA, s.PDFA, s.Duplicates, string(s.Environment), yes(s.StrictTargets), yes(s.Mail),
+	}, "|")))
+	return hex.EncodeToString(sum[:6])
+}
+
+func yes(b bool) string {
+	if b {
+		return "Y"
+	}
+	return "N"
+}
+
+// stay is the keyed hash of the stay number, so that stays can be counted
+// without being named.
+func (g *Gateway) stay(in Inbound) string {
+	number := in.Visit.Number
+	if number == "" {
+		number = in.Visit.FileNumber
+	}
+	if number == "" {
+		return ""
+	}
+	mac := hmac.New(sha256.New, g.StayKey)
+	mac.Write([]byte(in.Establishment.FINESSEJ + "\x00" + number))
+	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
+func (g *Gateway) step(s Step, submission string) {
+	if g.Trace != nil {
+		g.Trace(s, submission)
+	}
+}

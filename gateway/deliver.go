@@ -1,0 +1,246 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/passerelle-sante/passerelle/gateway/fault"
+)
+
+// Backoff is how long a delivery waits after a temporary error.
+type Backoff struct {
+	First  time.Duration // after the first attempt
+	Max    time.Duration // never longer
+	GiveUp time.Duration // after this age the delivery fails with GW-EXPIRED; zero: never
+}
+
+// after is the wait before the next attempt: doubled each time, with up to a
+// fifth of jitter so that many deliveries do not come back together.
+func (b Backoff) after(attempts int, jitter float64) time.Duration {
+	d := b.First
+	for i := 1; i < attempts && d < b.Max; i++ {
+		d *= 2
+	}
+	d = min(d, b.Max)
+	return d - time.Duration(float64(d)*0.2*jitter)
+}
+
+// Deliverer works on due deliveries in place: leased, attempted, settled. It is
+// safe to run several on one journal. What a crash interrupts is found again as
+// due, and the other side is asked before anything is sent a second time.
+type Deliverer struct {
+	Gateway  *Gateway // the rules, applied again before sending
+	Archive  Archive
+	Hospital Hospital
+	Holder   string // distinct for every running instance
+	Lease    time.Duration
+	Poll     time.Duration // at most this long without looking, for work that other instances queued
+	Workers  int           // deliveries at once, per destination
+	Backoff  Backoff
+	Jitter   func() float64 // in [0,1)
+	Log      *slog.Logger
+
+	wake map[string]chan struct{}
+	once sync.Once
+}
+
+var destinations = []string{DestinationDMP, DestinationZAM}
+
+func (d *Deliverer) init() {
+	d.once.Do(func() {
+		d.wake = map[string]chan struct{}{}
+		for _, dest := range destinations {
+			d.wake[dest] = make(chan struct{}, 1)
+		}
+	})
+}
+
+// Wake says that something may be due.
+func (d *Deliverer) Wake() {
+	d.init()
+	for _, c := range d.wake {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Run delivers until the context ends, then waits for the attempts in hand.
+// The destinations never hold each other up.
+func (d *Deliverer) Run(ctx context.Context) {
+	d.init()
+	var wg sync.WaitGroup
+	for _, dest := range destinations {
+		wg.Go(func() { d.run(ctx, dest) })
+	}
+	wg.Wait()
+}
+
+func (d *Deliverer) run(ctx context.Context, destination string) {
+	slots := make(chan struct{}, d.Workers)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for ctx.Err() == nil {
+		slots <- struct{}{} // never lease what no worker is free to do
+		now := d.Gateway.Clock()
+		claimed, err := d.Gateway.Journal.Claim(ctx, destination, d.Holder, now, now.Add(d.Lease), 1)
+		if err != nil || len(claimed) == 0 {
+			<-slots
+			if err != nil && ctx.Err() == nil {
+				d.Log.Error("deliveries cannot be read", "destination", destination, "code", fault.From(err).Code, "error", err)
+			}
+			d.wait(ctx, destination)
+			continue
+		}
+		wg.Go(func() {
+			// A shutdown lets the attempt in hand end, within its lease.
+			work, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.Lease*9/10)
+			defer cancel()
+			d.attempt(work, claimed[0])
+			<-slots
+			d.Wake() // its follower, or its ZAM, may now be due
+		})
+	}
+}
+
+func (d *Deliverer) wait(ctx context.Context, destination string) {
+	wait := d.Poll
+	if next, err := d.Gateway.Journal.NextDue(ctx, destination); err == nil && !next.IsZero() {
+		// Never zero: what is due but held back by an earlier delivery would spin.
+		wait = min(wait, max(next.Sub(d.Gateway.Clock()), 10*time.Millisecond))
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-d.wake[destination]:
+	case <-t.C:
+	}
+}
+
+// attempt does one delivery once and settles it, whatever comes.
+func (d *Deliverer) attempt(ctx context.Context, del Delivery) {
+	g := d.Gateway
+	g.step(StepLeased, del.Submission)
+	var r result
+	switch del.Destination {
+	case DestinationDMP:
+		r = d.toDMP(ctx, del)
+	case DestinationZAM:
+		r = d.toHospital(ctx, del)
+	default:
+		r = result{err: fault.New(fault.Internal)}
+	}
+	s := d.settlement(del, r)
+	if err := g.Journal.Settle(ctx, s); err != nil {
+		// Nothing is lost: the lease ends and the delivery is due again.
+		d.Log.Error("an attempt could not be settled", "submission", del.Submission, "delivery", del.ID,
+			"destination", del.Destination, "lost", errors.Is(err, ErrLeaseLost), "error", err)
+		return
+	}
+	g.step(StepSettled, del.Submission)
+	d.Log.Info("delivery", "submission", del.Submission, "destination", del.Destination,
+		"state", s.State, "code", s.Code, "attempt", del.Attempts, "cause", cause(r.err))
+}
+
+func cause(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fault.From(err).Unwrap()
+}
+
+// result is what one attempt found.
+type result struct {
+	err       error // nil: the other side did it
+	warning   string
+	sent      bool // a request may have reached the other side
+	documents []DocumentMark
+	fates     []DocumentFate
+	notice    *Notice // to tell the hospital when the delivery ends; completed by settlement
+}
+
+// settlement turns a result into what the journal commits.
+func (d *Deliverer) settlement(del Delivery, r result) Settlement {
+	g := d.Gateway
+	now := g.Clock()
+	s := Settlement{Delivery: del.ID, Holder: d.Holder, Sent: del.Sent || r.sent, State: Done, Documents: r.fates}
+	outcome := OutcomeOK
+	ack := ""
+	if r.err != nil {
+		f := fault.From(r.err)
+		s.Code = f.Code
+		ack = ackCode(r.err)
+		switch age := now.Sub(del.Created); {
+		case f.Kind == fault.Permanent:
+			s.State, outcome = Failed, OutcomeFailed
+		case d.Backoff.GiveUp > 0 && age > d.Backoff.GiveUp:
+			s.State, outcome, s.Code = Failed, OutcomeFailed, FaultExpired
+		default:
+			s.State, outcome = Due, OutcomeRetry
+			s.Due = now.Add(d.Backoff.after(del.Attempts, d.Jitter()))
+		}
+		s.Documents = nil
+	}
+	marks := r.documents
+	if len(marks) == 0 {
+		marks = []DocumentMark{{}}
+	}
+	for _, m := range marks {
+		e := Event{
+			Submission: del.Submission, Time: now, Step: stepOf(del), Outcome: outcome, Code: s.Code, AckCode: ack,
+			Destination: del.Destination, Attempt: del.Attempts, Document: m,
+		}
+		if r.warning != "" && outcome == OutcomeOK {
+			e.Outcome, e.Code = OutcomeWarning, r.warning
+		}
+		s.Events = append(s.Events, e)
+	}
+	if s.State != Due && r.notice != nil {
+		n := *r.notice
+		n.Composed, n.Success = now, s.State == Done
+		if !n.Success {
+			row, _ := fault.Lookup(s.Code)
+			n.Code, n.Text = s.Code, row.FR
+		}
+		s.Next = append(s.Next, Delivery{
+			ID: g.NewID(), Submission: del.Submission, Establishment: del.Establishment,
+			Destination: DestinationZAM, State: Due, Created: now, Due: now, Notice: &n,
+		})
+	}
+	return s
+}
+
+func stepOf(del Delivery) string {
+	if del.Destination == DestinationZAM {
+		return EventZAM
+	}
+	return EventDMP
+}
+
+// ackCode is what the other side answered, when the error knows it.
+func ackCode(err error) string {
+	var a interface{ AckCode() string }
+	if errors.As(err, &a) {
+		return a.AckCode()
+	}
+	return ""
+}
+
+// toHospital sends one ZAM. Its bytes are the same on every resend, so the
+// hospital can recognise by MSH-10 one whose acknowledgement was lost.
+func (d *Deliverer) toHospital(ctx context.Context, del Delivery) result {
+	if del.Notice == nil {
+		return result{err: fault.New(fault.Internal)}
+	}
+	if err := d.Gateway.Journal.MarkSent(ctx, del.ID, d.Holder, ""); err != nil {
+		return result{err: err}
+	}
+	err := d.Hospital.Notify(ctx, *del.Notice)
+	d.Gateway.step(StepNotified, del.Submission)
+	return result{err: err, sent: true}
+}

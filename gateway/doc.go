@@ -1,0 +1,59 @@
+// Package gateway accepts a submission, keeps it, delivers it, answers for it.
+//
+// # What is promised
+//
+// Accepted means durable: a door answers AA (or 2xx) only after the bytes are
+// fsynced under their digest and one transaction has committed the submission
+// and its deliveries. A crash between any two steps loses nothing: what was not
+// committed was not acknowledged, and its sender resends; what was committed is
+// found again as due.
+//
+// Nothing is shown twice. An exact retransmission (same MSH-3/4/10, same bytes)
+// gets the stored answer and creates nothing. Towards the DMP, deliveries are
+// at least once: a delivery whose request may have reached the other side is
+// asked for by document uniqueId (TD3.1b) before it is sent again, under the
+// same lot id. A ZAM keeps its MSH-10 and its bytes on every resend, so that
+// the hospital recognises it.
+//
+// Order: deliveries to one destination whose messages name a common document
+// (one replaces or deletes what the other brings) are done in the order of
+// acceptance; all others in no particular order. Destinations never hold each
+// other up.
+//
+// The outcome of an attempt is committed before anything else happens; ZAM and
+// timeline read the same entry. Whether an error is temporary is said by the
+// row of the error table that its place of birth chose; the deliverer obeys.
+// Temporary errors back off with jitter until delivery.give_up, permanent ones
+// end at once. A failure is told by Z01 N when the sender asked for
+// ACK_RECEPTION; without it, by the timeline and the log alone.
+//
+// Refusals are journaled too, without the document and without the envelope.
+// An exact retransmission of a refused message gets the stored refusal for as
+// long as the rules and settings that refused it stand; after a change it is
+// judged anew.
+//
+// # Where we differ or had to choose
+//
+//   - CDA verdict at the door: only blocking findings refuse; accept.cda: strict
+//     refuses every error.
+//   - Identities are compared inside one message only: matricule, OID, birth
+//     name, first given name, birth date and sex must agree; the given-name list
+//     and the birth place are warnings.
+//   - The key of a matricule: an error on production OIDs, a warning on test and
+//     demonstration OIDs.
+//   - Mail to professionals without a qualified INS is allowed when the CDA
+//     carries no matricule; otherwise 905, because a signed CDA is never
+//     rewritten.
+//   - A CDA id with an extension: accepted with a warning, refused for the DMP at
+//     delivery (Z01 N), because mail may still proceed.
+//   - Replacing or deleting what this gateway did not feed: accepted, the DMP
+//     decides and Z01 says; accept.strict_targets refuses. Known but not the
+//     latest: 900.
+//   - MSH-10 used again with other bytes: a new submission with a warning;
+//     accept.duplicates: refuse answers 906.
+//   - The DMP refuses a lot because it already holds the same document with the
+//     same bytes: success with a warning.
+//   - contentTypeCode from PV1-2 is the volet's proposal.
+//   - Mail is not delivered yet: a message that asks for it is accepted with the
+//     warning GW-NO-MAIL in its timeline.
+package gateway

@@ -1,0 +1,23 @@
+package gateway
+
+// The refusals and warnings of the gateway itself. Each has its row in
+// gateway/fault.
+const (
+	FaultTypeMismatch     = "GW-TYPE-MISMATCH"
+	FaultIDMismatch       = "GW-ID-MISMATCH"
+	FaultReplacesMissing  = "GW-REPLACES-MISSING"
+	FaultReplacesMismatch = "GW-REPLACES-MISMATCH"
+	FaultNotLatest        = "GW-NOT-LATEST"
+	FaultUnknownTarget    = "GW-UNKNOWN-TARGET"
+	FaultNoSender         = "GW-NO-SENDER"
+	FaultControlIDReused  = "GW-CONTROL-ID-REUSED"
+	FaultAlreadyFed       = "GW-ALREADY-FED"
+	FaultNoDestination    = "GW-NO-DESTINATION"
+	FaultNoMail           = "GW-NO-MAIL"
+	FaultRestricted       = "GW-RESTRICTED"
+	FaultExpired          = "GW-EXPIRED"
+	FaultNotFound         = "GW-NOT-FOUND"
+	FaultUnauthenticated  = "GW-UNAUTHENTICATED"
+	FaultForbidden        = "GW-FORBIDDEN"
+	FaultMethod           = "GW-METHOD"
+)

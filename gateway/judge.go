@@ -1,0 +1,276 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/passerelle-sante/passerelle/dmp"
+	"github.com/passerelle-sante/passerelle/dmp/cda"
+	"github.com/passerelle-sante/passerelle/gateway/fault"
+	"github.com/passerelle-sante/passerelle/ins"
+)
+
+// verdict is what judge found of one message.
+type verdict struct {
+	faults    []*fault.Fault
+	warnings  []Note
+	documents []judgedDocument
+}
+
+type judgedDocument struct {
+	cda      *cda.Document
+	metadata dmp.Metadata
+	row      *DocumentRow
+}
+
+func (v *verdict) refuse(err error)         { v.faults = append(v.faults, fault.From(err)) }
+func (v *verdict) warn(code, where string)  { v.warnings = append(v.warnings, Note{code, where}) }
+func (v *verdict) refuseAt(code, at string) { v.refuse(fault.New(code).At(at)) }
+
+// judge decides of a message, in the order of the design: structure (the door's
+// findings, then the documents), flags, identity, target. A later stage is not
+// reached when an earlier one refuses, because its findings would be noise.
+// Delivery calls the same functions again before it sends.
+func (g *Gateway) judge(ctx context.Context, in Inbound) verdict {
+	v := verdict{warnings: slices.Clone(in.Warnings)}
+	for _, stage := range []func(context.Context, Inbound, *verdict){
+		g.judgeStructure, g.judgeFlags, g.judgeIdentity, g.judgeTarget,
+	} {
+		stage(ctx, in, &v)
+		if len(v.faults) > 0 {
+			return v
+		}
+	}
+	return v
+}
+
+// judgeStructure reads every document and compares it with what the envelope
+// claims of it.
+func (g *Gateway) judgeStructure(_ context.Context, in Inbound, v *verdict) {
+	for _, err := range in.Refusals {
+		v.refuse(err)
+	}
+	if len(v.faults) > 0 {
+		return
+	}
+	for i, claimed := range in.Documents {
+		doc, ok := g.readDocument(claimed, v)
+		if !ok {
+			continue
+		}
+		md := doc.metadata
+		if claimed.Type.Code != "" && claimed.Type.Code != md.Type.Code {
+			v.refuseAt(FaultTypeMismatch, typeWhere(in))
+		}
+		if claimed.ID != nil && claimed.ID.String() != md.UniqueID.String() {
+			v.refuseAt(FaultIDMismatch, "TXA^1^12")
+		}
+		if in.Action == dmp.Replace {
+			switch {
+			case md.Replaces == nil:
+				v.refuseAt(FaultReplacesMissing, claimed.Where)
+			case claimed.Replaces != nil && *claimed.Replaces != *md.Replaces:
+				v.refuseAt(FaultReplacesMismatch, "TXA^1^13")
+			}
+		}
+		doc.row.Index = i
+		v.documents = append(v.documents, doc)
+	}
+}
+
+func typeWhere(in Inbound) string {
+	if in.Door == "hl7" {
+		return "OBR^1^4"
+	}
+	return ""
+}
+
+// readDocument reads one document and keeps its findings: blocking ones refuse,
+// others are warnings unless the site is strict.
+func (g *Gateway) readDocument(claimed InboundDocument, v *verdict) (judgedDocument, bool) {
+	doc, err := cda.Read(claimed.Content)
+	if err != nil {
+		v.refuse(placed(err, claimed.Where))
+		return judgedDocument{}, false
+	}
+	if blocking := doc.Blocking(); len(blocking) > 0 {
+		for _, err := range blocking {
+			v.refuse(placed(err, claimed.Where))
+		}
+		return judgedDocument{}, false
+	}
+	md, findings := doc.Metadata(claimed.Content, g.Settings.Zone)
+	for _, f := range append(doc.Warnings(), findings...) {
+		switch {
+		case g.Settings.CDA == "strict" && f.Severity == cda.Error,
+			g.Settings.PDFA == "require" && f.Code == cda.FaultPDFA:
+			v.refuseAt(f.Code, claimed.Where)
+		default:
+			v.warn(f.Code, f.Where)
+		}
+	}
+	row := &DocumentRow{
+		Where: claimed.Where, UniqueID: md.UniqueID.String(), SetID: md.SetID.String(), Version: md.Version,
+		TypeCode: md.Type.Code, Size: int64(len(claimed.Content)),
+	}
+	if md.Replaces != nil {
+		row.Replaces = md.Replaces.String()
+	}
+	return judgedDocument{cda: doc, metadata: md, row: row}, true
+}
+
+// placed gives an error of the CDA reader its place in the message, unless the
+// message has none (then the XPath stays).
+func placed(err error, where string) error {
+	if where == "" {
+		return err
+	}
+	return fault.From(err).At(where)
+}
+
+// judgeFlags judges what is asked to be done with the documents.
+func (g *Gateway) judgeFlags(_ context.Context, in Inbound, v *verdict) {
+	for _, err := range in.FlagRefusals {
+		v.refuse(err)
+	}
+	if len(in.Documents) == 0 {
+		return
+	}
+	f := in.Flags
+	switch {
+	case !f.ToDMP && !f.ToProfessionals && !f.ToPatient:
+		v.warn(FaultNoDestination, "")
+	case (f.ToProfessionals || f.ToPatient) && !g.Settings.Mail:
+		v.warn(FaultNoMail, "")
+	}
+	if !f.ToDMP {
+		return
+	}
+	if in.Requester == nil {
+		v.refuseAt(FaultNoSender, "PRT")
+	}
+	for _, d := range v.documents {
+		if !dmp.TypeAllowedOnDMP(d.metadata.Type.Code) {
+			v.refuseAt(cda.FaultTypeNotDMP, typeWhere(in))
+		}
+		if d.metadata.UniqueID.Extension != "" {
+			v.warn(cda.FaultIDExtension, d.row.Where)
+		}
+		if c := d.metadata.Confidentiality.Code; c == "R" || c == "V" {
+			v.warn(FaultRestricted, d.row.Where)
+		}
+	}
+}
+
+// judgeIdentity compares the patient of the message with that of each document,
+// inside this one message, then asks the INS gate for every destination. The
+// identity that the gate judges is the one that would leave, hence the
+// document's, vouched for by the envelope. Nothing learned from other messages
+// is used.
+func (g *Gateway) judgeIdentity(_ context.Context, in Inbound, v *verdict) {
+	for _, d := range v.documents {
+		document := d.metadata.Patient
+		diffs := ins.CompareOutbound(in.Patient, document)
+		if err := ins.Contradiction(diffs); err != nil {
+			v.refuse(placed(err, patientWhere(in)))
+			return
+		}
+		for _, diff := range diffs {
+			v.warn(diff.Finding().Code, patientWhere(in))
+		}
+		leaving := document.VouchedBy(in.Patient)
+		if err := g.gate(leaving, in.Flags); err != nil {
+			v.refuse(placed(err, patientWhere(in)))
+			return
+		}
+		if leaving.Matricule == "" {
+			continue
+		}
+		for _, f := range ins.Inspect(leaving.Matricule, leaving.OID) {
+			v.warn(f.Code, d.row.Where) // errors were refused by the gate
+		}
+	}
+}
+
+func patientWhere(in Inbound) string {
+	if in.Door == "hl7" {
+		return "PID^1^3"
+	}
+	return ""
+}
+
+// gate asks the one INS gate for every destination that the flags name.
+func (g *Gateway) gate(patient ins.Identity, f Flags) error {
+	for _, d := range []struct {
+		asked bool
+		to    ins.Destination
+	}{{f.ToDMP, ins.ToDMP}, {f.ToPatient, ins.ToPatient}, {f.ToProfessionals, ins.ToProfessional}} {
+		if !d.asked {
+			continue
+		}
+		if err := ins.Gate(patient, d.to); err != nil {
+			return err
+		}
+	}
+	if patient.Matricule == "" {
+		return nil
+	}
+	return g.Settings.Environment.Check(patient.OID)
+}
+
+// judgeTarget looks up what this establishment already fed under the ids that
+// the documents name. The DMP has the last word; its answer comes by Z01.
+func (g *Gateway) judgeTarget(ctx context.Context, in Inbound, v *verdict) {
+	if len(in.Documents) == 0 {
+		return
+	}
+	if reused, err := g.controlIDReused(ctx, in); err != nil {
+		v.refuse(err)
+		return
+	} else if reused && g.Settings.Duplicates == "refuse" {
+		v.refuseAt(FaultControlIDReused, "MSH^1^10")
+	} else if reused {
+		v.warn(FaultControlIDReused, "MSH^1^10")
+	}
+	if !in.Flags.ToDMP {
+		return
+	}
+	for _, d := range v.documents {
+		target := d.row.UniqueID
+		if in.Action == dmp.Replace {
+			target = d.row.Replaces
+		}
+		fate, err := g.Journal.Fate(ctx, in.Establishment.FINESSEJ, target)
+		known := err == nil
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			v.refuse(err)
+			return
+		}
+		switch {
+		case in.Action == dmp.New && known:
+			v.warn(FaultAlreadyFed, d.row.Where)
+		case in.Action == dmp.New:
+		case known && fate.Fate != FateCurrent:
+			v.refuseAt(FaultNotLatest, d.row.Where)
+		case !known && g.Settings.StrictTargets:
+			v.refuseAt(FaultUnknownTarget, d.row.Where)
+		case !known:
+			v.warn(FaultUnknownTarget, d.row.Where)
+		}
+	}
+}
+
+// controlIDReused tells whether this sender already used this MSH-10 with other
+// bytes; the same bytes were replayed before judging.
+func (g *Gateway) controlIDReused(ctx context.Context, in Inbound) (bool, error) {
+	known, err := g.Journal.Submissions(ctx, Query{
+		FINESSGeo: []string{in.Establishment.FINESSGeo}, ControlID: in.Message.ControlID, Limit: 50,
+	})
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(known, func(s Submission) bool {
+		return s.From == in.From && s.State != RefusedState
+	}), nil
+}

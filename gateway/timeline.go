@@ -1,0 +1,66 @@
+package gateway
+
+import (
+	"fmt"
+
+	"github.com/passerelle-sante/passerelle/gateway/fault"
+)
+
+// Steps of a timeline.
+const (
+	EventAccepted = "accepted" // at the door
+	EventRefused  = "refused"  // at the door
+	EventDMP      = "dmp"      // one attempt at the DMP
+	EventZAM      = "zam"      // one attempt at telling the hospital
+)
+
+// Outcomes of an event.
+const (
+	OutcomeOK      = "ok"
+	OutcomeWarning = "warning"
+	OutcomeRetry   = "retry"
+	OutcomeFailed  = "failed"
+)
+
+// Fates of a document in the DMP.
+const (
+	FateCurrent    = "current"
+	FateSuperseded = "superseded"
+	FateDeleted    = "deleted"
+)
+
+// sentences are the texts of events that carry no code, by step and outcome.
+var sentences = map[string]map[string][2]string{
+	EventAccepted: {
+		OutcomeOK: {"Message accepté et conservé durablement.", "Message accepted and durably kept."},
+	},
+	EventDMP: {
+		OutcomeOK: {"Le DMP a répondu : demande exécutée.", "The DMP answered: done."},
+	},
+	EventZAM: {
+		OutcomeOK: {"Compte rendu (ZAM) acquitté par le logiciel de l'établissement.", "Outcome (ZAM) acknowledged by the hospital software."},
+	},
+}
+
+// Describe is one readable line about an event, in French ("fr") or English.
+// It holds no patient trait: its words come from constants and the error table.
+func Describe(e Event, lang string) string {
+	i := 0
+	if lang == "en" {
+		i = 1
+	}
+	var text string
+	if e.Code != "" {
+		row, ok := fault.Lookup(e.Code)
+		if !ok {
+			row, _ = fault.Lookup(fault.Internal)
+		}
+		text = [2]string{row.FR + " " + row.FixFR, row.EN + " " + row.FixEN}[i]
+	} else {
+		text = sentences[e.Step][e.Outcome][i]
+	}
+	if e.Outcome == OutcomeRetry {
+		text += fmt.Sprintf([2]string{" Nouvel essai prévu (essai %d).", " Will be tried again (attempt %d)."}[i], e.Attempt)
+	}
+	return text
+}
