@@ -19,13 +19,31 @@ import (
 	"github.com/passerelle-sante/passerelle/gateway/fault"
 )
 
-// ackExceptions are the codes whose HL7 acknowledgement does not follow their
-// kind (AE for permanent, AR for temporary), each with its reason.
-var ackExceptions = map[string]string{}
+// exceptions are the codes that a rule does not bind, each with its reason.
+type exceptions struct {
+	// oursToMend: permanent for our queues, because waiting cannot help; temporary
+	// outside (AR, SMTP 4xx), because the sender has nothing to correct and the
+	// same message passes once a person has mended the gateway.
+	oursToMend map[string]string
+	// shared: declared by several rooms, because none of them may import another.
+	shared map[string]string
+}
 
-// sharedCodes are the codes that several rooms declare because none of them may
-// import another, each with its reason.
-var sharedCodes = map[string]string{}
+var excepted = exceptions{
+	oursToMend: map[string]string{
+		"GW-DATABASE-DAMAGED": "the database file must be restored",
+		"GW-DATABASE-SCHEMA":  "another version of the program must be started",
+		"GW-BLOB-MISSING":     "the folder of bytes must be restored",
+		"GW-BLOB-DAMAGED":     "the folder of bytes must be restored",
+		"GW-JOURNAL-LOCKED":   "the other gateway must be stopped",
+		"GW-JOURNAL-ENTRY":    "a defect of the program",
+	},
+	shared: map[string]string{
+		"GW-DISK-FULL":   "dmp/blob and dmp/sqldb both write, and import nothing of ours",
+		"GW-STORAGE":     "dmp/blob and dmp/sqldb both write, and import nothing of ours",
+		"GW-INTERRUPTED": "dmp/blob and dmp/sqldb both can be interrupted, and import nothing of ours",
+	},
+}
 
 // errorCodes0357 are the values of ERR-3 that the volet lists (0 is success and
 // refuses nothing); errorCodes900 are those of ERR-5.
@@ -54,7 +72,7 @@ func TestFaults(t *testing.T) {
 	m, findings := load(moduleRoot(t))
 	declared, more := m.faults()
 	findings = append(findings, more...)
-	findings = append(findings, judgeTable(declared, fault.Table)...)
+	findings = append(findings, judgeTable(declared, fault.Table, excepted)...)
 	for _, finding := range findings {
 		t.Error(finding)
 	}
@@ -114,7 +132,7 @@ func literal(v *ast.ValueSpec, i int) (text string, isText, isLiteral bool) {
 }
 
 // judgeTable holds the declared codes against the table.
-func judgeTable(declared []declaredFault, table []fault.Row) []string {
+func judgeTable(declared []declaredFault, table []fault.Row, except exceptions) []string {
 	var out []string
 	rows := map[string]int{}
 	for _, r := range table {
@@ -122,7 +140,7 @@ func judgeTable(declared []declaredFault, table []fault.Row) []string {
 		if rows[r.Code] == 2 {
 			out = append(out, fmt.Sprintf("%s: several rows in gateway/fault: keep one", r.Code))
 		}
-		for _, finding := range judgeRow(r) {
+		for _, finding := range judgeRow(r, except.oursToMend[r.Code] != "") {
 			out = append(out, fmt.Sprintf("row %s: %s", r.Code, finding))
 		}
 	}
@@ -131,7 +149,7 @@ func judgeTable(declared []declaredFault, table []fault.Row) []string {
 	for _, d := range declared {
 		first, taken := owner[d.code]
 		switch {
-		case taken && sharedCodes[d.code] == "":
+		case taken && except.shared[d.code] == "":
 			out = append(out, fmt.Sprintf("%s: %s is %s, which %s (%s) is already: one meaning, one code, one room", d.at, d.name, d.code, first.name, first.at))
 		case taken:
 			shared[d.code] = true
@@ -147,21 +165,22 @@ func judgeTable(declared []declaredFault, table []fault.Row) []string {
 			out = append(out, fmt.Sprintf("row %s: no faults.go declares this code: declare it in its room, or remove the row", code))
 		}
 	}
-	for code := range ackExceptions {
+	for _, code := range slices.Sorted(maps.Keys(except.oursToMend)) {
 		if rows[code] == 0 {
-			out = append(out, fmt.Sprintf("ackExceptions names %s, which has no row: remove the exception", code))
+			out = append(out, fmt.Sprintf("exceptions.oursToMend names %s, which has no row: remove it there", code))
 		}
 	}
-	for code := range sharedCodes {
+	for _, code := range slices.Sorted(maps.Keys(except.shared)) {
 		if !shared[code] {
-			out = append(out, fmt.Sprintf("sharedCodes names %s, which no two rooms declare: remove the exception", code))
+			out = append(out, fmt.Sprintf("exceptions.shared names %s, which no two rooms declare: remove it there", code))
 		}
 	}
 	return out
 }
 
-// judgeRow lists what is wrong or missing in one row.
-func judgeRow(r fault.Row) []string {
+// judgeRow lists what is wrong or missing in one row. A row that is ours to mend
+// is permanent within and temporary outside.
+func judgeRow(r fault.Row, oursToMend bool) []string {
 	var out []string
 	wrong := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 
@@ -171,29 +190,27 @@ func judgeRow(r fault.Row) []string {
 	if r.Kind != fault.Permanent && r.Kind != fault.Temporary {
 		wrong("kind %d: Permanent or Temporary", r.Kind)
 	}
-	temporary := r.Kind == fault.Temporary
+	if oursToMend && (r.Kind != fault.Permanent || r.HTTP < 500) {
+		wrong("is in exceptions.oursToMend, which is for permanent rows with an HTTP 5xx: remove it there")
+	}
+	outside := r.Kind == fault.Temporary || oursToMend // whether the sender may try again unchanged
 
 	if r.HTTP < 400 || r.HTTP > 599 || http.StatusText(r.HTTP) == "" {
 		wrong("HTTP %d: want a registered status from 400 to 599", r.HTTP)
 	}
-	if !temporary && (r.HTTP == http.StatusServiceUnavailable || r.HTTP == http.StatusTooManyRequests || r.HTTP == http.StatusGatewayTimeout) {
+	if !outside && (r.HTTP == http.StatusServiceUnavailable || r.HTTP == http.StatusTooManyRequests) {
 		wrong("HTTP %d invites the sender to try again, but the row is permanent", r.HTTP)
 	}
 	if !slices.Contains(issueTypes, r.FHIR) {
 		wrong("FHIR %q: not in the R4 value set issue-type", r.FHIR)
 	}
 
-	ack := "AE"
-	if temporary {
-		ack = "AR"
+	ack, class := "AE", 5
+	if outside {
+		ack, class = "AR", 4
 	}
-	switch excepted := ackExceptions[r.Code] != ""; {
-	case r.HL7.Ack != "AE" && r.HL7.Ack != "AR":
-		wrong("HL7 acknowledgement %q: AE or AR", r.HL7.Ack)
-	case r.HL7.Ack != ack && !excepted:
-		wrong("HL7 acknowledgement %s: this kind is answered %s, or name the code in ackExceptions with the reason", r.HL7.Ack, ack)
-	case r.HL7.Ack == ack && excepted:
-		wrong("is in ackExceptions without need: remove it there")
+	if r.HL7.Ack != ack {
+		wrong("HL7 acknowledgement %q: this kind is answered %s, or name the code in exceptions.oursToMend with the reason", r.HL7.Ack, ack)
 	}
 	if !slices.Contains(errorCodes0357, r.HL7.Code) {
 		wrong("ERR-3 %q: not in table 0357 as the volet lists it", r.HL7.Code)
@@ -205,10 +222,6 @@ func judgeRow(r fault.Row) []string {
 		wrong("ERR-5 %q beside ERR-3 %s: only 207 has one", r.HL7.App, r.HL7.Code)
 	}
 
-	class := 5
-	if temporary {
-		class = 4
-	}
 	if r.SMTP.Code/100 != class {
 		wrong("SMTP %d: this kind is answered %dxx", r.SMTP.Code, class)
 	}
@@ -254,7 +267,10 @@ func TestFaultRows(t *testing.T) {
 		{"fail/HTTP that invites to retry", func(r *fault.Row) { r.HTTP = 503 }, "invites"},
 		{"fail/issue type", func(r *fault.Row) { r.FHIR = "error" }, "issue-type"},
 		{"fail/AR of a permanent", func(r *fault.Row) { r.HL7.Ack = "AR" }, "answered AE"},
-		{"fail/acknowledgement AA", func(r *fault.Row) { r.HL7.Ack = "AA" }, "AE or AR"},
+		{"fail/acknowledgement AA", func(r *fault.Row) { r.HL7.Ack = "AA" }, "answered AE"},
+		{"fail/AE of a temporary", func(r *fault.Row) {
+			r.Kind, r.SMTP = fault.Temporary, fault.SMTP{Code: 451, Enhanced: "4.3.0"}
+		}, "answered AR"},
 		{"fail/ERR-3", func(r *fault.Row) { r.HL7.Code, r.HL7.App = "204", "" }, "table 0357"},
 		{"fail/ERR-3 of a success", func(r *fault.Row) { r.HL7.Code, r.HL7.App = "0", "" }, "table 0357"},
 		{"fail/207 alone", func(r *fault.Row) { r.HL7.App = "" }, "900 to 906"},
@@ -275,7 +291,7 @@ func TestFaultRows(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			row := goodRow
 			c.change(&row)
-			wantFinding(t, judgeRow(row), c.want)
+			wantFinding(t, judgeRow(row, false), c.want)
 		})
 	}
 }
@@ -285,33 +301,46 @@ func TestFaultCodes(t *testing.T) {
 	internal := goodRow
 	internal.Code = fault.Internal
 	table := []fault.Row{goodRow, internal}
+	var none exceptions
+	mend := exceptions{oursToMend: map[string]string{"INS-KEY": "a reason"}}
+	share := exceptions{shared: map[string]string{"INS-KEY": "a reason"}}
+	mended := goodRow
+	mended.HTTP, mended.HL7.Ack, mended.SMTP = 500, "AR", fault.SMTP{Code: 451, Enhanced: "4.3.0"}
 	cases := []struct {
 		name   string
 		file   string
 		consts string
 		table  []fault.Row
+		except exceptions
 		want   string
 	}{
-		{"ok/each has its row", "ins/faults.go", key, table, ""},
-		{"ok/number", "ins/faults.go", key + "\tFaultLimit = 3\n", table, ""},
-		{"ok/other name", "ins/faults.go", key + "\tOther = \"INS-OTHER\"\n", table, ""},
-		{"fail/no row", "ins/faults.go", key + "\tFaultOID = \"INS-OID\"\n", table, "FaultOID (INS-OID) has no row"},
-		{"fail/orphan row", "ins/faults.go", "\tOther = 1\n", table, "no faults.go declares"},
-		{"fail/same code twice", "ins/faults.go", key + "\tFaultAgain = \"INS-KEY\"\n", table, "already"},
-		{"fail/row twice", "ins/faults.go", key, append(table, goodRow), "several rows"},
-		{"fail/not written out", "ins/faults.go", key + "\tFaultSum = \"INS-\" + \"SUM\"\n", table, "write its code out"},
-		{"fail/repeated by omission", "ins/faults.go", key + "\tFaultNext\n", table, "write its code out"},
-		{"fail/outside faults.go", "ins/other.go", "\tFaultOID = \"INS-OID\"\n", []fault.Row{internal}, "outside faults.go"},
+		{"ok/each has its row", "ins/faults.go", key, table, none, ""},
+		{"ok/number", "ins/faults.go", key + "\tFaultLimit = 3\n", table, none, ""},
+		{"ok/other name", "ins/faults.go", key + "\tOther = \"INS-OTHER\"\n", table, none, ""},
+		{"fail/no row", "ins/faults.go", key + "\tFaultOID = \"INS-OID\"\n", table, none, "FaultOID (INS-OID) has no row"},
+		{"fail/orphan row", "ins/faults.go", "\tOther = 1\n", table, none, "no faults.go declares"},
+		{"fail/same code twice", "ins/faults.go", key + "\tFaultAgain = \"INS-KEY\"\n", table, none, "already"},
+		{"fail/row twice", "ins/faults.go", key, append(table, goodRow), none, "several rows"},
+		{"fail/not written out", "ins/faults.go", key + "\tFaultSum = \"INS-\" + \"SUM\"\n", table, none, "write its code out"},
+		{"fail/repeated by omission", "ins/faults.go", key + "\tFaultNext\n", table, none, "write its code out"},
+		{"fail/outside faults.go", "ins/other.go", "\tFaultOID = \"INS-OID\"\n", []fault.Row{internal}, none, "outside faults.go"},
+		{"ok/ours to mend", "ins/faults.go", key, []fault.Row{mended, internal}, mend, ""},
+		{"fail/ours to mend that the sender must correct", "ins/faults.go", key, []fault.Row{withHTTP(mended, 422), internal}, mend, "HTTP 5xx"},
+		{"fail/ours to mend without a row", "ins/faults.go", "\tOther = 1\n", []fault.Row{internal}, mend, "oursToMend names INS-KEY"},
+		{"ok/shared", "ins/faults.go", key + "\tFaultAgain = \"INS-KEY\"\n", table, share, ""},
+		{"fail/shared by nobody", "ins/faults.go", key, table, share, "shared names INS-KEY"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			m, findings := load(plant(t, goodModule, c.file, "package ins\n\nconst (\n"+c.consts+")\n"))
 			declared, more := m.faults()
 			findings = append(findings, more...)
-			wantFinding(t, append(findings, judgeTable(declared, c.table)...), c.want)
+			wantFinding(t, append(findings, judgeTable(declared, c.table, c.except)...), c.want)
 		})
 	}
 }
+
+func withHTTP(r fault.Row, status int) fault.Row { r.HTTP = status; return r }
 
 // wantFinding asks for one finding that holds want, or for none.
 func wantFinding(t *testing.T, findings []string, want string) {
