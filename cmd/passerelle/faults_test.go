@@ -27,6 +27,8 @@ type exceptions struct {
 	oursToMend map[string]string
 	// shared: declared by several rooms, because none of them may import another.
 	shared map[string]string
+	// spelt: not written PREFIX-SOMETHING, because a specification spells them.
+	spelt map[string]string
 }
 
 var excepted = exceptions{
@@ -42,6 +44,9 @@ var excepted = exceptions{
 		"GW-DISK-FULL":   "dmp/blob and dmp/sqldb both write, and import nothing of ours",
 		"GW-STORAGE":     "dmp/blob and dmp/sqldb both write, and import nothing of ours",
 		"GW-INTERRUPTED": "dmp/blob and dmp/sqldb both can be interrupted, and import nothing of ours",
+	},
+	spelt: map[string]string{
+		"DMPClosed": "the ZAM volet's own ERR-5 code, read as it is by hospital software",
 	},
 }
 
@@ -140,6 +145,9 @@ func judgeTable(declared []declaredFault, table []fault.Row, except exceptions) 
 		if rows[r.Code] == 2 {
 			out = append(out, fmt.Sprintf("%s: several rows in gateway/fault: keep one", r.Code))
 		}
+		if !codeShape.MatchString(r.Code) && r.Code != fault.Internal && except.spelt[r.Code] == "" {
+			out = append(out, fmt.Sprintf("row %s: write its code PREFIX-SOMETHING in capitals", r.Code))
+		}
 		for _, finding := range judgeRow(r, except.oursToMend[r.Code] != "") {
 			out = append(out, fmt.Sprintf("row %s: %s", r.Code, finding))
 		}
@@ -170,6 +178,11 @@ func judgeTable(declared []declaredFault, table []fault.Row, except exceptions) 
 			out = append(out, fmt.Sprintf("exceptions.oursToMend names %s, which has no row: remove it there", code))
 		}
 	}
+	for _, code := range slices.Sorted(maps.Keys(except.spelt)) {
+		if rows[code] == 0 || codeShape.MatchString(code) {
+			out = append(out, fmt.Sprintf("exceptions.spelt names %s without need: remove it there", code))
+		}
+	}
 	for _, code := range slices.Sorted(maps.Keys(except.shared)) {
 		if !shared[code] {
 			out = append(out, fmt.Sprintf("exceptions.shared names %s, which no two rooms declare: remove it there", code))
@@ -184,9 +197,6 @@ func judgeRow(r fault.Row, oursToMend bool) []string {
 	var out []string
 	wrong := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 
-	if !codeShape.MatchString(r.Code) && r.Code != fault.Internal {
-		wrong("code %q: write PREFIX-SOMETHING in capitals", r.Code)
-	}
 	if r.Kind != fault.Permanent && r.Kind != fault.Temporary {
 		wrong("kind %d: Permanent or Temporary", r.Kind)
 	}
@@ -260,7 +270,6 @@ func TestFaultRows(t *testing.T) {
 			r.Kind, r.HTTP, r.HL7.Ack, r.SMTP = fault.Temporary, 503, "AR", fault.SMTP{Code: 451, Enhanced: "4.3.0"}
 		}, ""},
 		{"ok/no ERR-5", func(r *fault.Row) { r.HL7.Code, r.HL7.App = "101", "" }, ""},
-		{"fail/code", func(r *fault.Row) { r.Code = "ins_key" }, "PREFIX-SOMETHING"},
 		{"fail/kind", func(r *fault.Row) { r.Kind = 7 }, "kind 7"},
 		{"fail/HTTP of a success", func(r *fault.Row) { r.HTTP = 200 }, "HTTP 200"},
 		{"fail/HTTP that does not exist", func(r *fault.Row) { r.HTTP = 499 }, "HTTP 499"},
@@ -304,6 +313,7 @@ func TestFaultCodes(t *testing.T) {
 	var none exceptions
 	mend := exceptions{oursToMend: map[string]string{"INS-KEY": "a reason"}}
 	share := exceptions{shared: map[string]string{"INS-KEY": "a reason"}}
+	spell := exceptions{spelt: map[string]string{"insKey": "a reason"}}
 	mended := goodRow
 	mended.HTTP, mended.HL7.Ack, mended.SMTP = 500, "AR", fault.SMTP{Code: 451, Enhanced: "4.3.0"}
 	cases := []struct {
@@ -327,6 +337,9 @@ func TestFaultCodes(t *testing.T) {
 		{"ok/ours to mend", "ins/faults.go", key, []fault.Row{mended, internal}, mend, ""},
 		{"fail/ours to mend that the sender must correct", "ins/faults.go", key, []fault.Row{withHTTP(mended, 422), internal}, mend, "HTTP 5xx"},
 		{"fail/ours to mend without a row", "ins/faults.go", "\tOther = 1\n", []fault.Row{internal}, mend, "oursToMend names INS-KEY"},
+		{"fail/spelling", "ins/faults.go", "\tFaultKey = \"insKey\"\n", []fault.Row{withCode(goodRow, "insKey"), internal}, none, "PREFIX-SOMETHING"},
+		{"ok/spelling of a specification", "ins/faults.go", "\tFaultKey = \"insKey\"\n", []fault.Row{withCode(goodRow, "insKey"), internal}, spell, ""},
+		{"fail/spelling of nobody", "ins/faults.go", key, table, spell, "spelt names insKey"},
 		{"ok/shared", "ins/faults.go", key + "\tFaultAgain = \"INS-KEY\"\n", table, share, ""},
 		{"fail/shared by nobody", "ins/faults.go", key, table, share, "shared names INS-KEY"},
 	}
@@ -339,6 +352,8 @@ func TestFaultCodes(t *testing.T) {
 		})
 	}
 }
+
+func withCode(r fault.Row, code string) fault.Row { r.Code = code; return r }
 
 func withHTTP(r fault.Row, status int) fault.Row { r.HTTP = status; return r }
 
