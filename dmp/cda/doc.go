@@ -1,0 +1,44 @@
+// Package cda reads and judges CDA R2 documents (level 1 and 3, CI-SIS) and
+// derives their metadata, in the one place where that is done.
+//
+// [Read] takes the bytes of a document and gives its header as Go values, each
+// with its line and XPath, and its body. It either understands the whole
+// document or returns one typed fault; it never guesses and never repairs. A
+// Document does not change after Read and may be shared between goroutines. It
+// keeps the bytes that it was given: the caller must not change them.
+//
+// [Document.Verdict] applies every rule of the rule table ([Rules]). The same
+// call serves the door, the dry run and the publication, so that one document
+// has one verdict; [RuleSet] names the version. A finding is a code, a line
+// and an XPath, never a value of the document.
+//
+// # What is read
+//
+// XML 1.0 in UTF-8 (with or without a byte order mark), ISO-8859-1 and
+// ISO-8859-15, named in the declaration. A document type declaration is
+// refused, entities apart. A self-rendering document (auto-présentable: a
+// stylesheet that wraps the ClinicalDocument) is read as the document inside.
+// The narrative and the entries of a structured body are checked for
+// well-formedness and not kept; multimedia inside them is.
+//
+// # Where we differ or had to choose
+//
+//   - The verdict follows the national schema and "structuration minimale"
+//     (schematron 1.2.250.1.213.1.1.1.1) on the header and on the frame of the
+//     body. The INS rules, the rules on the embedded file and on stylesheets
+//     are ours on top: findings with source [SourcePasserelle].
+//   - Displays never decide: the national examples contradict their own value
+//     sets.
+//   - An embedded file that cannot be decoded, or that is not of the announced
+//     kind (HTML under application/pdf), blocks: what a professional would be
+//     given to open is not what the sender says.
+//   - A time without a zone is read in [Options.Location], Europe/Paris by
+//     default: hospital software writes local times.
+//   - A CDA has no identity status. An INS in it counts as qualified by contract
+//     (référentiel INS): a sender may not write one otherwise.
+//   - formatCode of a level 1 body follows its media type, whatever templates
+//     stand beside; a structured body follows the ANS template before the IHE
+//     one. No row in ASS_A11: urn:asipSante:modelesHorsProfils:2011.
+//   - The main act is the first one that carries effectiveTime/low; without
+//     any, the first one.
+package cda

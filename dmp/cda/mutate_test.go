@@ -1,0 +1,207 @@
+package cda
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// mutate applies the edits of a mutant to a document, one after the other. The
+// little language is that of Rule.Mutants: an operation, a path under
+// ClinicalDocument, and the rest of the line.
+func mutate(doc []byte, mutant string) ([]byte, error) {
+	for edit := range strings.SplitSeq(mutant, " ; ") {
+		var err error
+		if doc, err = applyEdit(doc, edit); err != nil {
+			return nil, fmt.Errorf("%s: %w", edit, err)
+		}
+	}
+	return doc, nil
+}
+
+func applyEdit(doc []byte, edit string) ([]byte, error) {
+	op, rest, _ := strings.Cut(edit, " ")
+	path, arg, _ := strings.Cut(rest, " ")
+	if op == "sheet" {
+		return []byte(strings.Replace(string(doc), `href="cda.xsl"`, `href="`+path+`"`, 1)), nil
+	}
+	d, err := Read(doc)
+	if err != nil {
+		return nil, err
+	}
+	path, attr, _ := strings.Cut(path, "@")
+	n := locate(d.root, strings.TrimSuffix(path, "/"))
+	if n == nil {
+		return nil, fmt.Errorf("no element")
+	}
+	s := string(d.text)
+	tagEnd := n.start + strings.IndexByte(s[n.start:], '>') + 1 // our documents keep no '>' in attributes
+	tag, whole := s[n.start:tagEnd], s[n.start:n.end]
+	switch op {
+	case "remove":
+		whole = ""
+	case "twice":
+		whole += whole
+	case "replace":
+		whole = arg
+	case "before":
+		whole = arg + whole
+	case "after":
+		whole += arg
+	case "into":
+		whole = open(tag) + s[tagEnd:n.end]
+		if strings.HasSuffix(tag, "/>") {
+			whole += arg + "</" + n.name.Local + ">"
+		} else {
+			whole = strings.TrimSuffix(whole, "</"+n.name.Local+">") + arg + "</" + n.name.Local + ">"
+		}
+	case "text":
+		whole = open(tag) + arg + "</" + n.name.Local + ">"
+	case "rename":
+		whole = "<" + arg + strings.TrimPrefix(whole, "<"+n.name.Local)
+		whole = strings.Replace(whole, "</"+n.name.Local+">", "</"+arg+">", 1)
+	case "set", "unset":
+		bare := tag
+		if i := strings.Index(tag, " "+attr+`="`); i >= 0 {
+			j := i + len(attr) + 3
+			bare = tag[:i] + tag[j+strings.IndexByte(tag[j:], '"')+1:]
+		} else if op == "unset" {
+			return nil, fmt.Errorf("no attribute")
+		}
+		if op == "set" {
+			name := "<" + n.name.Local
+			bare = name + " " + attr + `="` + arg + `"` + strings.TrimPrefix(bare, name)
+		}
+		whole = bare + s[tagEnd:n.end]
+	default:
+		return nil, fmt.Errorf("no such operation")
+	}
+	return []byte(s[:n.start] + whole + s[n.end:]), nil
+}
+
+// open makes a start tag of a self-closing one.
+func open(tag string) string {
+	if t, ok := strings.CutSuffix(tag, "/>"); ok {
+		return t + ">"
+	}
+	return tag
+}
+
+func locate(n *node, path string) *node {
+	if path == "" {
+		return n
+	}
+	for step := range strings.SplitSeq(path, "/") {
+		name, at, _ := strings.Cut(strings.TrimSuffix(step, "]"), "[")
+		want := 1
+		if at != "" {
+			want, _ = strconv.Atoi(at)
+		}
+		var next *node
+		for _, k := range n.kids {
+			if k.name.Local == name {
+				if want--; want == 0 {
+					next = k
+					break
+				}
+			}
+		}
+		if next == nil {
+			return nil
+		}
+		n = next
+	}
+	return n
+}
+
+// base gives the document that a mutant edits, and the edit.
+func base(t testing.TB, mutant string) ([]byte, string) {
+	t.Helper()
+	file, edit := "level1.xml", mutant
+	if e, ok := strings.CutPrefix(mutant, "n3: "); ok {
+		file, edit = "level3.xml", e
+	}
+	real := false
+	if e, ok := strings.CutPrefix(edit, "real: "); ok {
+		real, edit = true, e
+	}
+	doc := load(t, file)
+	if real {
+		doc = []byte(strings.Replace(string(doc), `"1.2.250.1.213.1.4.10"`, `"1.2.250.1.213.1.4.8"`, 1))
+	}
+	return doc, edit
+}
+
+func load(t testing.TB, file string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// reference gives the folder of the reference data written by others, or
+// skips: none of it is part of this repository.
+func reference(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv("PASSERELLE_DATA")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "..", "shared", "data")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "cda")); err != nil {
+		t.Skip("reference data absent: set PASSERELLE_DATA")
+	}
+	return dir
+}
+
+func TestRuleTable(t *testing.T) {
+	seen := map[string]bool{}
+	mutants := 0
+	for _, r := range Rules() {
+		if seen[r.ID] {
+			t.Errorf("%s stands twice", r.ID)
+		}
+		seen[r.ID] = true
+		if r.Code == "" || r.Severity == 0 || r.XPath == "" || r.FR == "" || r.Fix == "" || r.Source == "" {
+			t.Errorf("%s is incomplete", r.ID)
+		}
+		if len(r.Mutants) == 0 {
+			t.Errorf("%s has no mutant", r.ID)
+		}
+		for i, m := range r.Mutants {
+			mutants++
+			t.Run(fmt.Sprintf("fail/%s/%d", r.ID, i+1), func(t *testing.T) {
+				doc, edit := base(t, m)
+				if has(t, doc, r.ID) {
+					t.Fatalf("the document breaks the rule before the edit")
+				}
+				edited, err := mutate(doc, edit)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !has(t, edited, r.ID) {
+					t.Errorf("%q does not break the rule", m)
+				}
+			})
+		}
+	}
+	t.Logf("%d rules, %d mutants", len(seen), mutants)
+}
+
+func has(t testing.TB, doc []byte, rule string) bool {
+	t.Helper()
+	d, err := Read(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range d.Verdict().Findings {
+		if f.Rule == rule {
+			return true
+		}
+	}
+	return false
+}

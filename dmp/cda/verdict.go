@@ -1,0 +1,97 @@
+package cda
+
+// RuleSet names the version of the rules in every verdict. It changes with any
+// change of the rule table or of the value sets.
+const RuleSet = "passerelle-cda 2026.11 (CI-SIS structuration minimale 2017-12-13, JDV 2024-12-13)"
+
+// Sources of rules.
+const (
+	SourceSchema     = "POCD_HD000040 (schéma CDA R2, extensions CI-SIS)"
+	SourceStructure  = "CI-SIS structuration minimale 1.2.250.1.213.1.1.1.1"
+	SourceValueSets  = "CI-SIS jeux de valeurs"
+	SourcePasserelle = "Passerelle"
+)
+
+// Rule is one line of the rule table.
+type Rule struct {
+	ID       string // stable; never reused
+	Code     string // of the error table
+	Severity Severity
+	XPath    string // what the rule is about
+	FR       string // what is wrong, to a hospital integrator
+	Fix      string // what to do
+	Source   string
+	Mutants  []string // one-fault edits of our documents that break this rule
+
+	check func(d *Document, hit func(*node))
+}
+
+// maxHits bounds what one rule may say of one document.
+const maxHits = 20
+
+// Verdict is what a rule set says of a document.
+type Verdict struct {
+	RuleSet  string     `json:"rule_set"`
+	Findings []*Finding `json:"findings"` // in the order of the rule table
+}
+
+// Worst is the heaviest severity among the findings; 0 when there is none.
+func (v Verdict) Worst() Severity {
+	var worst Severity
+	for _, f := range v.Findings {
+		worst = max(worst, f.Severity)
+	}
+	return worst
+}
+
+// Verdict judges the document by every rule of the table.
+func (d *Document) Verdict() Verdict {
+	v := Verdict{RuleSet: RuleSet}
+	for i := range rules {
+		r := &rules[i]
+		hits := 0
+		r.check(d, func(n *node) {
+			if hits++; hits > maxHits {
+				return
+			}
+			p := Place{n}
+			v.Findings = append(v.Findings, &Finding{Code: r.Code, Rule: r.ID, Severity: r.Severity, Line: p.Line(), XPath: p.XPath()})
+		})
+	}
+	return v
+}
+
+// Blocking gives the findings that refuse the document whatever the settings.
+func (d *Document) Blocking() []error {
+	var found []error
+	for _, f := range d.Verdict().Findings {
+		if f.Severity == Blocking {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// Warnings gives the findings that do not refuse by default: errors and
+// warnings. With accept.cda strict, errors refuse too.
+func (d *Document) Warnings() []*Finding {
+	var found []*Finding
+	for _, f := range d.Verdict().Findings {
+		if f.Severity != Blocking {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// Rules gives a copy of the rule table.
+func Rules() []Rule { return append([]Rule(nil), rules...) }
+
+// RuleOf finds a rule by its id.
+func RuleOf(id string) (Rule, bool) {
+	i, ok := ruleIndex[id]
+	if !ok {
+		return Rule{}, false
+	}
+	return rules[i], true
+}
