@@ -1,0 +1,67 @@
+// Package hl7v2 is the MLLP door of the gateway: the framing, the grammar of
+// the CI-SIS volet "Transmission d'un document CDA-R2 en HL7v2" (ORU_R01 in
+// HL7 2.5, MDM_T02 in 2.6) and of PAM.fr admissions, the acknowledgements, and
+// the client that brings the business acknowledgements (ZAM Z01, Z02, Z03) to
+// the hospital software.
+//
+// # What is promised
+//
+// The door never decides. [Read] turns a message into a [gateway.Inbound];
+// what is wrong with it goes into Refusals, in the order framing, separators,
+// profile, sender, structure, flags; [gateway.Door] judges and stores.
+//
+// Crash: an answer is written only after Accept returned, and Accept commits
+// first. A sender that got no answer sends again; the gateway then replays the
+// stored answer. A frame that the connection cut is discarded, counted
+// ([Stats]) and never answered: nothing of it was accepted.
+//
+// Order: the messages of one connection are worked on one after the other and
+// answered in that order. Between connections there is none.
+//
+// Duplicates: recognised by Accept, not here.
+//
+// A panic costs one connection, whose message is answered AR. [Server.Shutdown]
+// finishes the messages in hand, and answers AR to those that end later.
+//
+// Sizes: a frame has a limit, and so have all frames together ([Limits]); the
+// buffer grows as bytes come. A frame above the limit is read to its end and
+// answered AE, so that the connection can go on. Nothing of a message is copied
+// before it is asked for, but for the decoded documents.
+//
+// # Where we differ or had to choose
+//
+// Letters and numbers are those of the digest of the volet (A-01 …).
+//   - The end of a frame is 0x1C; the 0x0D after it is not waited for. A 0x0B
+//     inside a frame begins a new one.
+//   - Segments may end with CR, LF or CRLF. A line that does not begin like a
+//     segment continues the OBX before it (base64 in lines, A-26).
+//   - The charset is that of MSH-18, never a guess. Bytes 0x80–0x9F under
+//     ISO 8859 are refused: they are Windows-1252 under a wrong label. Text
+//     under ISO 8859 that is valid UTF-8 is read as labelled, with a warning.
+//   - [Matrix]. DMP-only messages are outside the matrix, which
+//     speaks of MSSanté; strict does not refuse them.
+//   - ACK_RECEPTION and ACK_LECTURE_MSS absent are N, with a warning.
+//   - a destination without its recipient is AE 101; a recipient that no
+//     flag asks for is left out, with a warning. Of a patient mailbox, the
+//     matricule must be that of PID: one digit writes to somebody else.
+//   - a CORPSMAIL that is cut is read as far as it is whole; the document
+//     is not, it must decode entirely.
+//   - flags in any order, with a warning. A-14: codes are compared, not
+//     texts. A-15: TXA-12.2 is ignored. A-17: profile 2.1 only, unless the port
+//     says otherwise. A-18: PV1-2 and PV1-19 are required if PV1 is there; an
+//     ORU without PV1 is told, not refused.
+//   - ERR texts as in the tables of the volet.
+//   - MSA-3 is the id of the submission, ERR-7 our code, ERR-8 the sentence and
+//     the remedy in French, not cut at the 250 characters of HL7 2.5.
+//   - A message without a readable MSH is answered with an empty MSA-2.
+//   - An INS without an authority in PID-3.4 counts as none. The billing number
+//     (type NH) is never an INS, whatever its OID.
+//   - TXA-13 is read on a replacement only; samples fill it on deletions too.
+//   - An RPPS or FINESS number sent bare gets the type digit of the national
+//     identifiers (8, 1).
+//   - Times that we write have no offset: no sample has one.
+//   - A ZAM answered AE is given up; AR, silence, or an answer to something else
+//     is tried again, with the same bytes.
+//
+// Sources: the two CI-SIS volets, ansforge/hl7V2-exemples, HL7 2.5, 2.6, MLLP.
+package hl7v2
