@@ -109,21 +109,16 @@ func open(cfg Config, sys system) (*Folder, error) {
 	return f, nil
 }
 
-// makeDirs makes the sub-folders and every missing parent, and syncs each
-// folder that may have gained a name.
+// makeDirs makes the folder and its sub-folders, empties the temporary one, and
+// syncs what gained a name.
 func (f *Folder) makeDirs() error {
-	highest := f.dir
-	for {
-		parent := filepath.Dir(highest)
-		if _, err := os.Stat(highest); err == nil || parent == highest {
-			break
-		}
-		highest = parent
+	if err := makeDir(f.sys, f.dir); err != nil {
+		return err
 	}
 	if err := os.RemoveAll(f.tmp("")); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(f.tmp(""), 0o700); err != nil {
+	if err := os.Mkdir(f.tmp(""), 0o700); err != nil {
 		return err
 	}
 	for i := range f.shards {
@@ -131,14 +126,39 @@ func (f *Folder) makeDirs() error {
 			return err
 		}
 	}
-	for d := f.dir; ; d = filepath.Dir(d) {
-		if err := f.sys.SyncDir(d); err != nil {
+	return f.sys.SyncDir(f.dir)
+}
+
+// MakeDir makes a folder, with its parents, whose name survives a crash.
+func MakeDir(dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err == nil {
+		err = makeDir(osSystem{}, dir)
+	}
+	if err != nil {
+		return failed(err)
+	}
+	return nil
+}
+
+// makeDir syncs the parent of every folder that it had to make.
+func makeDir(sys system, dir string) error {
+	if st, err := os.Stat(dir); err == nil && st.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := makeDir(sys, parent); err != nil {
 			return err
 		}
-		if d == highest || d == filepath.Dir(d) {
-			return nil
-		}
 	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+		return &os.PathError{Op: "mkdir", Path: dir, Err: errors.Join(fs.ErrExist, err)}
+	}
+	return sys.SyncDir(parent)
 }
 
 func (f *Folder) tmp(name string) string     { return filepath.Join(f.dir, "tmp", name) }

@@ -1,0 +1,217 @@
+// Package journal is the durable record: submissions, their documents, their
+// deliveries, their timelines. It implements [gateway.Journal] on one folder:
+//
+//	journal.db   SQLite, WAL, synchronous=FULL
+//	blobs/       bytes of messages and documents, under their SHA-256
+//	lock         held as long as the journal is open
+//
+// # What is promised
+//
+// What a method that returned nil wrote survives a crash of the process and of
+// the machine; what a method that returned an error was to write is not there.
+// Bytes are durable before a row names them: [Journal.Record] looks for every
+// digest of its entry inside its own transaction, and [Journal.Sweep] removes
+// bytes only inside a transaction in which no row names them. Writers are
+// served one at a time, so the two cannot cross.
+//
+// Order: submissions are numbered in the order of their commits. Two deliveries
+// to the same destination whose submissions name a common document (as what
+// they bring or as what they replace) are leased in that order; a delivery is
+// out of the way of the next once it is done, failed or stopped, not while it
+// waits for its next attempt.
+//
+// Duplicates: a key is recorded once; of two identical messages that come at
+// once, exactly one Record succeeds.
+//
+// Leases: the folder belongs to one process, refused to a second one. Hence no
+// lease of a previous process can still be worked on when the journal opens,
+// and all of them are void at once. Their attempts stay counted, and what was
+// marked as sent stays marked.
+//
+// Below the reserve of free space nothing new is kept or recorded, so that the
+// outcome of what was accepted can still be.
+//
+// # Where we differ or had to choose
+//
+//   - Events are only appended; the database refuses to change or remove them.
+//   - An event repeats what indicators need of its submission (segur-rem §4.2):
+//     establishment, stay, INS status. Whether the INS is fictitious is kept as a
+//     flag; the matricule and the traits are in the envelope alone.
+//   - The state of a submission is counted anew at every settlement from its
+//     deliveries to the outside; ZAM do not count, since telling the hospital is
+//     not what it asked for.
+//   - The code of a submission is that of its last failure; once all is done it
+//     has none, the timeline keeps the history.
+//   - A superseded document never becomes current again: sending a lot twice
+//     finds the document in the DMP and must not undo its replacement.
+//   - A list gives submissions without their envelope and receipt: a page of
+//     them must stay small.
+//   - A lease that ran out but that nobody took over may still be settled by its
+//     holder: the work was done, and saying so is better than doing it again.
+package journal
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/passerelle-sante/passerelle/dmp/blob"
+	"github.com/passerelle-sante/passerelle/dmp/sqldb"
+	"github.com/passerelle-sante/passerelle/gateway"
+)
+
+//go:embed schema/*.sql
+var schema embed.FS
+
+// Config says where the journal is.
+type Config struct {
+	Dir      string           // created if absent; on a local disk
+	Clock    func() time.Time // required
+	Logger   *slog.Logger     // required
+	Reserve  int64            // bytes that must stay free on the disk for anything new to be accepted
+	MaxBytes int64            // the database never grows beyond this; 0 means the disk decides
+}
+
+// Journal is an open journal. It is safe for concurrent use.
+type Journal struct {
+	lock  io.Closer
+	blobs *blob.Folder
+	db    *sqldb.DB
+}
+
+var _ gateway.Journal = (*Journal)(nil)
+
+// Open opens the journal and voids the leases of the process before.
+func Open(ctx context.Context, cfg Config) (*Journal, error) {
+	if cfg.Dir == "" || cfg.Clock == nil || cfg.Logger == nil {
+		return nil, errors.New("journal: Dir, Clock and Logger are required")
+	}
+	if err := blob.MakeDir(cfg.Dir); err != nil {
+		return nil, err
+	}
+	// Before anything else: opening the rest would disturb a running gateway.
+	lock, err := lockFile(filepath.Join(cfg.Dir, "lock"))
+	if err != nil {
+		return nil, err
+	}
+	j := &Journal{lock: lock}
+	if err := j.open(ctx, cfg); err != nil {
+		return nil, errors.Join(err, j.Close())
+	}
+	return j, nil
+}
+
+func (j *Journal) open(ctx context.Context, cfg Config) error {
+	steps, err := sqldb.Migrations(schema, "schema")
+	if err != nil {
+		return err
+	}
+	j.blobs, err = blob.Open(blob.Config{Dir: filepath.Join(cfg.Dir, "blobs"), Clock: cfg.Clock, Reserve: cfg.Reserve})
+	if err != nil {
+		return err
+	}
+	j.db, err = sqldb.Open(ctx, sqldb.Config{
+		Path: filepath.Join(cfg.Dir, "journal.db"), Migrations: steps, MaxBytes: cfg.MaxBytes,
+	})
+	if err != nil {
+		return err
+	}
+	var void int64
+	err = j.db.Write(ctx, func(tx *sqldb.Tx) error {
+		void, err = tx.Exec(ctx, `UPDATE delivery SET holder = '', lease_until = 0 WHERE holder <> ''`)
+		return err
+	})
+	if err == nil && void > 0 {
+		cfg.Logger.Info("deliveries interrupted by the last stop are due again", "count", void)
+	}
+	return err
+}
+
+// Close closes the journal and gives its folder back.
+func (j *Journal) Close() error {
+	var errs []error
+	if j.db != nil {
+		errs = append(errs, j.db.Close())
+	}
+	return errors.Join(append(errs, j.lock.Close())...)
+}
+
+// Check tells whether the journal could take an entry now: it can be read, and
+// the disk has more room than the reserve.
+func (j *Journal) Check(ctx context.Context) error {
+	if err := j.blobs.Room(0); err != nil {
+		return err
+	}
+	return j.db.Read(ctx, func(tx *sqldb.Tx) error {
+		var n int
+		return tx.QueryRow(ctx, `SELECT count(*) FROM (SELECT 1 FROM submission LIMIT 1) AS one`).Scan(&n)
+	})
+}
+
+// Keep implements [gateway.Journal].
+func (j *Journal) Keep(ctx context.Context, data []byte) (string, error) {
+	return j.blobs.Put(ctx, data)
+}
+
+// Fetch implements [gateway.Journal].
+func (j *Journal) Fetch(ctx context.Context, digest string) ([]byte, error) {
+	return j.blobs.Get(ctx, digest)
+}
+
+// sweepBatch bounds how long a sweep holds up those who write.
+const sweepBatch = 100
+
+// Sweep implements [gateway.Journal].
+func (j *Journal) Sweep(ctx context.Context, before time.Time) (removed int, err error) {
+	var old []string
+	flush := func() error {
+		n := 0
+		err := j.db.Write(ctx, func(tx *sqldb.Tx) error {
+			n = 0
+			for _, digest := range old {
+				if named, err := named(ctx, tx, digest); err != nil || named {
+					if err != nil {
+						return err
+					}
+					continue
+				}
+				gone, err := j.blobs.Remove(ctx, digest, before)
+				if err != nil {
+					return err
+				}
+				if gone {
+					n++
+				}
+			}
+			return nil
+		})
+		removed += n
+		old = old[:0]
+		return err
+	}
+	err = j.blobs.Walk(ctx, func(i blob.Info) error {
+		if i.Modified.Before(before) {
+			old = append(old, i.Digest)
+		}
+		if len(old) < sweepBatch {
+			return nil
+		}
+		return flush()
+	})
+	if err == nil && len(old) > 0 {
+		err = flush()
+	}
+	return removed, err
+}
+
+func named(ctx context.Context, tx *sqldb.Tx, digest string) (bool, error) {
+	var n int
+	err := tx.QueryRow(ctx, `SELECT
+		EXISTS (SELECT 1 FROM submission WHERE digest = ? AND kept = 1) +
+		EXISTS (SELECT 1 FROM document WHERE digest = ?)`, digest, digest).Scan(&n)
+	return n > 0, err
+}

@@ -1,0 +1,262 @@
+package journal
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/passerelle-sante/passerelle/dmp/sqldb"
+	"github.com/passerelle-sante/passerelle/gateway"
+)
+
+// Record implements [gateway.Journal].
+func (j *Journal) Record(ctx context.Context, e gateway.Entry) error {
+	row, message, warnings, err := prepare(e)
+	if err != nil {
+		return err
+	}
+	if err := j.blobs.Room(0); err != nil {
+		return err
+	}
+	s, kept := row.Submission, row.State != gateway.RefusedState
+	var envelope sql.NullString
+	if s.Envelope != nil {
+		envelope = sql.NullString{String: string(s.Envelope), Valid: true}
+	}
+	err = j.db.Write(ctx, func(tx *sqldb.Tx) error {
+		n, err := tx.Exec(ctx, `INSERT INTO submission (id, received, door, finess_ej, finess_geo, est_name, source_oid,
+			from_app, from_fac, control_id, message, dup_key, digest, kept, rules, action, ins_status, fictive, stay,
+			state, code, warnings, envelope, receipt)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (dup_key) WHERE dup_key <> '' DO NOTHING`,
+			s.ID, toNanos(s.Received), s.Door, s.Establishment.FINESSEJ, s.Establishment.FINESSGeo, s.Establishment.Name,
+			s.Establishment.SourceOID, s.From.Application, s.From.Facility, s.Message.ControlID, message, s.Key, s.Digest,
+			kept, s.Rules, string(s.Action), s.INSStatus, row.fictive, s.Stay, string(s.State), s.Code, warnings, envelope, s.Receipt)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return gateway.ErrDuplicate
+		}
+		if err := tx.QueryRow(ctx, `SELECT seq FROM submission WHERE id = ?`, s.ID).Scan(&row.seq); err != nil {
+			return err
+		}
+		// Inside the transaction: a sweep removes inside its own, so what is
+		// found here stays.
+		if kept {
+			if _, err := j.blobs.Stat(ctx, s.Digest); err != nil {
+				return err
+			}
+		}
+		for _, d := range e.Documents {
+			if _, err := j.blobs.Stat(ctx, d.Digest); err != nil {
+				return err
+			}
+			if err := insertDocument(ctx, tx, row, d); err != nil {
+				return err
+			}
+		}
+		for _, d := range e.Deliveries {
+			if err := insertDelivery(ctx, tx, row, d); err != nil {
+				return err
+			}
+		}
+		for _, ev := range e.Events {
+			if err := insertEvent(ctx, tx, row, ev); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if j.db.IsUnique(err) {
+		return &Error{code: FaultEntry, cause: err}
+	}
+	return err
+}
+
+// prepare refuses an entry that contradicts itself, and writes out its JSON.
+func prepare(e gateway.Entry) (row submissionRow, message, warnings string, err error) {
+	s := e.Submission
+	if s.ID == "" || s.State == "" {
+		return row, "", "", &Error{code: FaultEntry, cause: errors.New("a submission without id or state")}
+	}
+	for _, d := range e.Deliveries {
+		if err := judgeDelivery(d, s.ID); err != nil {
+			return row, "", "", err
+		}
+	}
+	for _, ev := range e.Events {
+		if ev.Submission != s.ID {
+			return row, "", "", &Error{code: FaultEntry, cause: errors.New("an event of another submission")}
+		}
+	}
+	row = submissionRow{Submission: s}
+	if s.Envelope != nil {
+		// Only this much of the envelope is copied out of it.
+		var in gateway.Inbound
+		if err := json.Unmarshal(s.Envelope, &in); err != nil {
+			return row, "", "", &Error{code: FaultEntry, cause: errors.New("the envelope cannot be read back")}
+		}
+		row.fictive = in.Patient.OID.Fictive()
+	}
+	if message, err = toJSON(s.Message); err != nil {
+		return row, "", "", err
+	}
+	if len(s.Warnings) > 0 {
+		warnings, err = toJSON(s.Warnings)
+	}
+	return row, message, warnings, err
+}
+
+func judgeDelivery(d gateway.Delivery, submission string) error {
+	if d.ID == "" || d.Destination == "" || d.State == "" || d.Submission != submission || d.Due.IsZero() {
+		return &Error{code: FaultEntry, cause: errors.New("a delivery without id, destination, state or time, or of another submission")}
+	}
+	return nil
+}
+
+// Recorded implements [gateway.Journal].
+func (j *Journal) Recorded(ctx context.Context, key string) (gateway.Submission, error) {
+	if key == "" {
+		return gateway.Submission{}, gateway.ErrNotFound
+	}
+	var s submissionRow
+	err := j.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
+		s, err = scanSubmission(tx.QueryRow(ctx, `SELECT `+submissionColumns+` FROM submission WHERE dup_key = ? AND dup_key <> ''`, key))
+		return err
+	})
+	return s.Submission, orNotFound(err)
+}
+
+// orNotFound is what the journal says when there is no such row.
+func orNotFound(err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return gateway.ErrNotFound
+	}
+	return err
+}
+
+// Submission implements [gateway.Journal].
+func (j *Journal) Submission(ctx context.Context, id string) (gateway.Submission, []gateway.DocumentRow, error) {
+	var s submissionRow
+	var docs []gateway.DocumentRow
+	err := j.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
+		s, err = scanSubmission(tx.QueryRow(ctx, `SELECT `+submissionColumns+` FROM submission WHERE id = ?`, id))
+		if err != nil {
+			return err
+		}
+		docs, err = collect(ctx, tx, scanDocument, `SELECT position, place, unique_id, set_id, version, type_code, replaces, digest, size
+			FROM document WHERE submission = ? ORDER BY position`, s.seq)
+		return err
+	})
+	if err != nil {
+		return gateway.Submission{}, nil, orNotFound(err)
+	}
+	return s.Submission, docs, nil
+}
+
+// number gives the number of a submission, and refuses an unknown one.
+func number(ctx context.Context, tx *sqldb.Tx, id string) (seq int64, err error) {
+	err = tx.QueryRow(ctx, `SELECT seq FROM submission WHERE id = ?`, id).Scan(&seq)
+	return seq, orNotFound(err)
+}
+
+// Deliveries implements [gateway.Journal].
+func (j *Journal) Deliveries(ctx context.Context, submission string) ([]gateway.Delivery, error) {
+	var all []gateway.Delivery
+	err := j.db.Read(ctx, func(tx *sqldb.Tx) error {
+		seq, err := number(ctx, tx, submission)
+		if err != nil {
+			return err
+		}
+		rows, err := collect(ctx, tx, scanDelivery, `SELECT `+deliveryColumns+`
+			FROM delivery AS d JOIN submission AS s ON s.seq = d.submission WHERE d.submission = ? ORDER BY d.seq`, seq)
+		all = nil
+		for _, r := range rows {
+			all = append(all, r.Delivery)
+		}
+		return err
+	})
+	return all, err
+}
+
+// Events implements [gateway.Journal].
+func (j *Journal) Events(ctx context.Context, submission string, after int64) ([]gateway.Event, error) {
+	var all []gateway.Event
+	err := j.db.Read(ctx, func(tx *sqldb.Tx) error {
+		seq, err := number(ctx, tx, submission)
+		if err != nil {
+			return err
+		}
+		all, err = collect(ctx, tx, scanEvent, `SELECT e.seq, s.id, e.time, e.step, e.outcome, e.code, e.ack_code,
+			e.destination, e.recipient, e.place, e.attempt, e.unique_id, e.set_id, e.version, e.type_code, e.flags
+			FROM event AS e JOIN submission AS s ON s.seq = e.submission
+			WHERE e.submission = ? AND e.seq > ? ORDER BY e.seq`, seq, after)
+		return err
+	})
+	return all, err
+}
+
+// The length of a page of submissions.
+const (
+	defaultPage = 50
+	maxPage     = 500
+)
+
+// Submissions implements [gateway.Journal]. It leaves out envelope and receipt.
+func (j *Journal) Submissions(ctx context.Context, q gateway.Query) ([]gateway.Submission, error) {
+	if len(q.FINESSGeo) == 0 {
+		return nil, nil
+	}
+	if q.Limit <= 0 {
+		q.Limit = defaultPage
+	}
+	where, args := inSites(q.FINESSGeo)
+	if q.ControlID != "" {
+		where += ` AND control_id = ?`
+		args = append(args, q.ControlID)
+	}
+	if q.State != "" {
+		where += ` AND state = ?`
+		args = append(args, string(q.State))
+	}
+	if q.Before != "" {
+		where += ` AND seq < (SELECT seq FROM submission WHERE id = ?)`
+		args = append(args, q.Before)
+	}
+	args = append(args, min(q.Limit, maxPage))
+	var all []gateway.Submission
+	err := j.db.Read(ctx, func(tx *sqldb.Tx) error {
+		rows, err := collect(ctx, tx, func(r scanner) (submissionRow, error) { return scanListed(r) },
+			`SELECT `+listColumns+` FROM submission WHERE `+where+` ORDER BY seq DESC LIMIT ?`, args...)
+		all = nil
+		for _, r := range rows {
+			all = append(all, r.Submission)
+		}
+		return err
+	})
+	return all, err
+}
+
+func inSites(sites []string) (where string, args []any) {
+	for _, f := range sites {
+		args = append(args, f)
+	}
+	return fmt.Sprintf(`finess_geo IN (?%s)`, strings.Repeat(`, ?`, len(sites)-1)), args
+}
+
+// Fate implements [gateway.Journal].
+func (j *Journal) Fate(ctx context.Context, finessEJ, uniqueID string) (gateway.DocumentFate, error) {
+	f := gateway.DocumentFate{UniqueID: uniqueID}
+	err := j.db.Read(ctx, func(tx *sqldb.Tx) error {
+		return tx.QueryRow(ctx, `SELECT fate, replaced_by FROM document_fate WHERE finess_ej = ? AND unique_id = ?`, finessEJ, uniqueID).
+			Scan(&f.Fate, &f.ReplacedBy)
+	})
+	if err != nil {
+		return gateway.DocumentFate{}, orNotFound(err)
+	}
+	return f, nil
+}
