@@ -193,9 +193,9 @@ func (d *Deliverer) deposit(ctx context.Context, del Delivery, w work, r *result
 	r.sent = true
 	d.Gateway.step(StepRequested, del.Submission)
 	_, err := d.Archive.Deposit(ctx, lot)
-	if err != nil && fault.From(err).Kind == fault.Permanent {
-		// The DMP may refuse because it already holds these very documents,
-		// fed by an earlier message or by a request whose answer was lost.
+	if err != nil && fault.From(err).FHIR == "duplicate" {
+		// These very documents may be there already, fed by an earlier message
+		// or by a request whose answer was lost.
 		if done, findErr := d.alreadyThere(ctx, w); findErr == nil && done {
 			r.warning, err = FaultAlreadyFed, nil
 		}

@@ -25,8 +25,14 @@ type judgedDocument struct {
 }
 
 func (v *verdict) refuse(err error)         { v.faults = append(v.faults, fault.From(err)) }
-func (v *verdict) warn(code, where string)  { v.warnings = append(v.warnings, Note{code, where}) }
 func (v *verdict) refuseAt(code, at string) { v.refuse(fault.New(code).At(at)) }
+
+// warn notes a code once, at its first place: a timeline is read by people.
+func (v *verdict) warn(code, where string) {
+	if !slices.ContainsFunc(v.warnings, func(n Note) bool { return n.Code == code }) {
+		v.warnings = append(v.warnings, Note{code, where})
+	}
+}
 
 // judge decides of a message, in the order of the design: structure (the door's
 // findings, then the documents), flags, identity, target. A later stage is not
@@ -89,26 +95,24 @@ func typeWhere(in Inbound) string {
 // readDocument reads one document and keeps its findings: blocking ones refuse,
 // others are warnings unless the site is strict.
 func (g *Gateway) readDocument(claimed InboundDocument, v *verdict) (judgedDocument, bool) {
-	doc, err := cda.Read(claimed.Content)
+	doc, err := cda.Options{Location: g.Settings.Zone}.Read(claimed.Content)
 	if err != nil {
 		v.refuse(placed(err, claimed.Where))
 		return judgedDocument{}, false
 	}
-	if blocking := doc.Blocking(); len(blocking) > 0 {
-		for _, err := range blocking {
-			v.refuse(placed(err, claimed.Where))
+	md, findings := doc.Metadata(claimed.Content)
+	refused := false
+	for _, f := range append(doc.Verdict().Findings, findings...) {
+		if f.Severity == cda.Blocking || f.Severity == cda.Error && g.Settings.CDA == "strict" ||
+			f.Code == cda.FaultPDFA && g.Settings.PDFA == "require" {
+			v.refuse(placed(f, claimed.Where))
+			refused = true
+		} else {
+			v.warn(f.Code, f.FaultWhere())
 		}
-		return judgedDocument{}, false
 	}
-	md, findings := doc.Metadata(claimed.Content, g.Settings.Zone)
-	for _, f := range append(doc.Warnings(), findings...) {
-		switch {
-		case g.Settings.CDA == "strict" && f.Severity == cda.Error,
-			g.Settings.PDFA == "require" && f.Code == cda.FaultPDFA:
-			v.refuseAt(f.Code, claimed.Where)
-		default:
-			v.warn(f.Code, f.Where)
-		}
+	if refused {
+		return judgedDocument{}, false
 	}
 	row := &DocumentRow{
 		Where: claimed.Where, UniqueID: md.UniqueID.String(), SetID: md.SetID.String(), Version: md.Version,

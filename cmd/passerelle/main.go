@@ -42,6 +42,8 @@ type env struct {
 	clock  func() time.Time
 	random io.Reader
 	log    *slog.Logger
+
+	verbose bool
 }
 
 type cli struct {
@@ -90,7 +92,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		level = slog.LevelDebug
 	}
 	e := &env{
-		ctx: ctx, out: stdout, err: stderr, clock: time.Now, random: rand.Reader,
+		verbose: c.Verbose, ctx: ctx, out: stdout, err: stderr, clock: time.Now, random: rand.Reader,
 		log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})),
 	}
 	err = kctx.Run(e)

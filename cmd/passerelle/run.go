@@ -1,0 +1,425 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/passerelle-sante/passerelle/dmp/fhir"
+	"github.com/passerelle-sante/passerelle/gateway"
+	"github.com/passerelle-sante/passerelle/gateway/fault"
+	"github.com/passerelle-sante/passerelle/gateway/hl7v2"
+	"github.com/passerelle-sante/passerelle/gateway/httpapi"
+	"github.com/passerelle-sante/passerelle/gateway/journal"
+	"github.com/passerelle-sante/passerelle/ins"
+)
+
+// rulesVersion names the rule sets of this build in each verdict.
+const rulesVersion = "2026-11-21"
+
+// Main is the gateway as production runs it. The end-to-end tests and the
+// sandbox start this same struct.
+type Main struct {
+	Config Config
+	Clock  func() time.Time
+	Random io.Reader
+	Log    *slog.Logger
+	Trace  gateway.Trace // nil in production
+
+	// Set by Start.
+	HTTP, HTTPS string   // addresses listened on
+	MLLP        []string // in the order of the configuration
+
+	journal *journal.Journal
+	stop    context.CancelFunc
+	running sync.WaitGroup
+	closers []func(context.Context) error
+}
+
+// Start opens the journal, listens everywhere, and begins to deliver. It
+// returns when everything listens; on an error nothing is left running.
+func (m *Main) Start(ctx context.Context) (err error) {
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	m.stop = stop
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.Close(ctx))
+		}
+	}()
+	c := m.Config
+	zone, err := time.LoadLocation(c.Accept.Zone)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return err
+	}
+	stayKey, err := secretFile(filepath.Join(c.Data, "stay.key"), m.Random)
+	if err != nil {
+		return err
+	}
+	m.journal, err = journal.Open(ctx, journal.Config{
+		Dir: filepath.Join(c.Data, "journal"), Clock: m.Clock, Reserve: c.Storage.ReserveMiB << 20, Logger: m.Log,
+	})
+	if err != nil {
+		return err
+	}
+	m.closers = append(m.closers, func(context.Context) error { return m.journal.Close() })
+
+	alarms := &gateway.Alarms{}
+	g := &gateway.Gateway{
+		Journal: m.journal, Rules: rulesVersion, StayKey: stayKey, Clock: m.Clock, NewID: newID, Log: m.Log,
+		Trace: m.trace(), Alarms: alarms,
+		Settings: gateway.Settings{
+			Environment: ins.Environment(c.Environment), CDA: c.Accept.CDA, PDFA: c.Accept.PDFA,
+			Duplicates: c.Accept.Duplicates, StrictTargets: c.Accept.StrictTargets, Zone: zone,
+		},
+	}
+	archive, err := m.archive()
+	if err != nil {
+		return err
+	}
+	d := &gateway.Deliverer{
+		Gateway: g, Archive: archive, Hospital: m.hospital(), Holder: newID(), Lease: 2 * c.DMP.Timeout, Poll: 2 * time.Second,
+		Workers: c.Delivery.Workers, Jitter: jitter(m.Random), Log: m.Log,
+		Backoff: gateway.Backoff{First: c.Delivery.First, Max: c.Delivery.Max, GiveUp: c.Delivery.GiveUp},
+	}
+	g.Wake = d.Wake
+
+	if err := m.listenHTTP(alarms); err != nil {
+		return err
+	}
+	if err := m.listenMLLP(g); err != nil {
+		return err
+	}
+	m.running.Go(func() { d.Run(run) })
+	m.running.Go(func() { m.watch(run, alarms) })
+	return nil
+}
+
+// Close stops taking, lets what is in hand end, and closes the journal last.
+func (m *Main) Close(ctx context.Context) error {
+	m.stop()
+	var errs []error
+	// The doors were opened last: they close first, the journal last.
+	for i := len(m.closers) - 1; i >= 1; i-- {
+		errs = append(errs, m.closers[i](ctx))
+	}
+	m.running.Wait()
+	if len(m.closers) > 0 {
+		errs = append(errs, m.closers[0](ctx))
+	}
+	m.closers = nil
+	return errors.Join(errs...)
+}
+
+func (m *Main) trace() gateway.Trace {
+	if m.Trace != nil {
+		return m.Trace
+	}
+	return func(step gateway.Step, submission string) {
+		m.Log.Debug("step", "step", string(step), "submission", submission)
+	}
+}
+
+// watch raises the alarm of a full disk before a message has to be refused, and
+// removes bytes that no row names after 24 hours.
+func (m *Main) watch(ctx context.Context, alarms *gateway.Alarms) {
+	look := time.NewTicker(5 * time.Second)
+	defer look.Stop()
+	sweep := time.NewTicker(time.Hour)
+	defer sweep.Stop()
+	for {
+		if err := m.journal.Check(ctx); err != nil && ctx.Err() == nil {
+			if code, fresh := alarms.Raise(err, m.Clock()); fresh {
+				row, _ := fault.Lookup(code)
+				m.Log.Error("alarm", "code", code, "text", row.FR, "fix", row.FixFR, "error", err)
+			}
+		} else {
+			alarms.Clear(nil)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		case <-sweep.C:
+			if n, err := m.journal.Sweep(ctx, m.Clock().Add(-24*time.Hour)); err != nil && ctx.Err() == nil {
+				m.Log.Error("sweep failed", "error", err)
+			} else if n > 0 {
+				m.Log.Info("sweep", "removed", n)
+			}
+		}
+	}
+}
+
+// archive is the client of the DMP.
+func (m *Main) archive() (gateway.Archive, error) {
+	c := m.Config.DMP
+	cert, err := tls.LoadX509KeyPair(c.Certificate, c.Key)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := pool(c.CA)
+	if err != nil {
+		return nil, err
+	}
+	return fhir.NewClient(fhir.ClientConfig{
+		Base: c.FHIR, TokenURL: c.Token, ClientID: c.ClientID, Timeout: c.Timeout, Clock: m.Clock,
+		TLS: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, RootCAs: roots},
+	})
+}
+
+// hospital routes notices by establishment.
+func (m *Main) hospital() gateway.Hospital {
+	routes := map[string]string{}
+	for _, e := range m.Config.Establishments {
+		routes[e.FINESSGeo] = e.Hospital
+	}
+	return &hl7v2.Client{
+		Route: func(e gateway.Establishment, _ gateway.Party) (string, bool) {
+			addr := routes[e.FINESSGeo]
+			return addr, addr != ""
+		},
+		Timeout: 30 * time.Second, Clock: m.Clock,
+	}
+}
+
+func (m *Main) listenHTTP(alarms *gateway.Alarms) error {
+	c := m.Config
+	machines := map[string][]string{}
+	for _, e := range c.Establishments {
+		for _, file := range e.Machines {
+			cert, err := readCertificate(file)
+			if err != nil {
+				return err
+			}
+			fp := httpapi.Fingerprint(cert.Raw)
+			machines[fp] = append(machines[fp], e.FINESSGeo)
+		}
+	}
+	notice := ""
+	if c.Environment != envProduction {
+		notice = c.Environment
+	}
+	health := &httpapi.Health{Alarms: alarms, Notice: notice}
+	addr, err := m.serveHTTP(c.Gateway.HTTP, nil, health.Handler())
+	if err != nil {
+		return err
+	}
+	m.HTTP = addr
+
+	conf, err := serverTLS(c.Gateway.Certificate, c.Gateway.Key, c.Gateway.ClientCA)
+	if err != nil {
+		return err
+	}
+	api := &httpapi.API{Journal: m.journal, Machines: machines, Notice: notice, Log: m.Log}
+	m.HTTPS, err = m.serveHTTP(c.Gateway.HTTPS, conf, api.Handler())
+	return err
+}
+
+func (m *Main) serveHTTP(addr string, conf *tls.Config, h http.Handler) (string, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return "", err
+	}
+	bound := l.Addr().String()
+	if conf != nil {
+		l = tls.NewListener(l, conf)
+	}
+	s := &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(m.Log.Handler(), slog.LevelDebug),
+	}
+	m.closers = append(m.closers, s.Shutdown)
+	m.running.Go(func() {
+		if err := s.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			m.Log.Error("an HTTP server stopped", "address", bound, "error", err)
+		}
+	})
+	return bound, nil
+}
+
+// listenMLLP opens every HL7 port.
+func (m *Main) listenMLLP(g *gateway.Gateway) error {
+	for _, h := range m.Config.HL7 {
+		l, err := net.Listen("tcp", h.Listen)
+		if err != nil {
+			return err
+		}
+		m.MLLP = append(m.MLLP, l.Addr().String())
+		if h.Certificate != "" {
+			conf, err := serverTLS(h.Certificate, h.Key, h.ClientCA)
+			if err != nil {
+				return errors.Join(err, l.Close())
+			}
+			if h.ClientCA != "" {
+				conf.ClientAuth = tls.RequireAndVerifyClientCert
+			}
+			l = tls.NewListener(l, conf)
+		}
+		s := &hl7v2.Server{
+			Door: g, Route: m.route(h), Clock: m.Clock, Rand: m.Random, Log: m.Log, Trace: m.trace(),
+			Options: hl7v2.Options{Profiles: h.Profiles, Matrix: h.Matrix},
+		}
+		m.closers = append(m.closers, s.Shutdown)
+		m.running.Go(func() {
+			if err := s.Serve(l); err != nil {
+				m.Log.Error("an MLLP port stopped", "address", l.Addr().String(), "error", err)
+			}
+		})
+	}
+	return nil
+}
+
+// route finds the establishment of a sender on one port: exact names first,
+// then "*".
+func (m *Main) route(h HL7Config) func(gateway.Party) (gateway.Establishment, bool) {
+	allowed := map[string]bool{}
+	for _, f := range h.Establishments {
+		allowed[f] = true
+	}
+	exact := map[gateway.Party]gateway.Establishment{}
+	var wild []struct {
+		SenderConfig
+		gateway.Establishment
+	}
+	for _, e := range m.Config.Establishments {
+		if len(allowed) > 0 && !allowed[e.FINESSGeo] {
+			continue
+		}
+		est := gateway.Establishment{Name: e.Name, FINESSEJ: e.FINESSEJ, FINESSGeo: e.FINESSGeo, SourceOID: e.SourceOID}
+		for _, s := range e.Senders {
+			if s.Application == "*" || s.Facility == "*" {
+				wild = append(wild, struct {
+					SenderConfig
+					gateway.Establishment
+				}{s, est})
+				continue
+			}
+			exact[gateway.Party{Application: s.Application, Facility: s.Facility}] = est
+		}
+	}
+	return func(p gateway.Party) (gateway.Establishment, bool) {
+		if e, ok := exact[p]; ok {
+			return e, true
+		}
+		for _, w := range wild {
+			if (w.Application == "*" || w.Application == p.Application) && (w.Facility == "*" || w.Facility == p.Facility) {
+				return w.Establishment, true
+			}
+		}
+		return gateway.Establishment{}, false
+	}
+}
+
+// serverTLS asks for a client certificate without requiring it, so that a
+// missing one can be answered in HTTP.
+func serverTLS(cert, key, clientCA string) (*tls.Config, error) {
+	kp, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return nil, err
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{kp}}
+	if clientCA != "" {
+		if conf.ClientCAs, err = pool(clientCA); err != nil {
+			return nil, err
+		}
+		conf.ClientAuth = tls.VerifyClientCertIfGiven
+	}
+	return conf, nil
+}
+
+func pool(file string) (*x509.CertPool, error) {
+	certs, err := readCertificates(file)
+	if err != nil {
+		return nil, err
+	}
+	p := x509.NewCertPool()
+	for _, c := range certs {
+		p.AddCert(c)
+	}
+	return p, nil
+}
+
+// secretFile reads a 32-byte secret, made at first use and kept beside the data
+// it protects.
+func secretFile(path string, random io.Reader) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	if err == nil {
+		key, err := hex.DecodeString(strings.TrimSpace(string(data)))
+		if err != nil || len(key) != 32 {
+			return nil, fmt.Errorf("%s : secret illisible", path)
+		}
+		return key, nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	key := make([]byte, 32)
+	if _, err := io.ReadFull(random, key); err != nil {
+		return nil, err
+	}
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, []byte(hex.EncodeToString(key)+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+	return key, os.Rename(tmp, path)
+}
+
+// newID is a time-ordered UUID (RFC 9562, version 7).
+func newID() string { return uuid.Must(uuid.NewV7()).String() }
+
+func jitter(random io.Reader) func() float64 {
+	return func() float64 {
+		var b [8]byte
+		if _, err := io.ReadFull(random, b[:]); err != nil {
+			return 0
+		}
+		return float64(binary.LittleEndian.Uint64(b[:])>>11) / (1 << 53)
+	}
+}
+
+type serveCmd struct {
+	Config string `required:"" help:"Configuration." placeholder:"FICHIER"`
+}
+
+// Run checks the configuration, then serves until it is told to stop.
+func (c *serveCmd) Run(e *env) error {
+	problems, err := checkFile(c.Config, e)
+	if err != nil {
+		return err
+	}
+	if len(problems) > 0 {
+		tell(e, c.Config, problems)
+		return errWrong
+	}
+	cfg, err := loadConfig(c.Config)
+	if err != nil {
+		return err
+	}
+	m := &Main{Config: cfg, Clock: e.clock, Random: e.random, Log: e.log}
+	if err := m.Start(e.ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(e.out, "Passerelle démarrée (environnement %s).\n  HL7 (MLLP) : %s\n  HTTPS      : https://%s\n  Santé      : http://%s/readyz\n",
+		cfg.Environment, strings.Join(m.MLLP, ", "), m.HTTPS, m.HTTP)
+	<-e.ctx.Done()
+	stop, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	return m.Close(stop)
+}

@@ -1,0 +1,279 @@
+//go:build !nosandbox
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/passerelle-sante/passerelle/conformance/sim"
+	"github.com/passerelle-sante/passerelle/testdata"
+)
+
+type sandboxCommands struct {
+	Sandbox sandboxCmd `cmd:"" help:"Bac à sable : le monde extérieur simulé, et la passerelle, sans réseau."`
+	Token   tokenCmd   `cmd:"" help:"Donne un jeton du bac à sable pour un professionnel fictif."`
+}
+
+type sandboxCmd struct {
+	Data      string `help:"Dossier des données ; temporaire et effacé à la fin s'il est absent." placeholder:"DOSSIER"`
+	Info      string `help:"Fichier décrivant le bac à sable, écrit quand tout écoute." placeholder:"FICHIER"`
+	Demo      bool   `help:"Joue une démonstration de bout en bout."`
+	Once      bool   `help:"S'arrête à la fin de la démonstration."`
+	NoGateway bool   `help:"Le monde extérieur seul ; écrit un gateway.yaml pour « serve »."`
+	BasePort  int    `help:"Premier port ; ports libres si absent." placeholder:"N"`
+}
+
+// The offsets from --base-port of the gateway's own ports; the simulators use
+// those from sim.PortCount down.
+const (
+	portHTTP = 0 + iota
+	portHTTPS
+	portMLLP
+	simPorts = 10
+)
+
+// Run starts the sandbox, and the demonstration if it is asked for.
+func (c *sandboxCmd) Run(e *env) (err error) {
+	if c.Demo && c.NoGateway {
+		return usageError{errors.New("--demo a besoin de la passerelle : retirez --no-gateway")}
+	}
+	if c.Once && !c.Demo {
+		return usageError{errors.New("--once accompagne --demo")}
+	}
+	if c.BasePort != 0 && (c.BasePort < 1024 || c.BasePort > 65000) {
+		return usageError{errors.New("--base-port : entre 1024 et 65000")}
+	}
+	started := e.clock()
+	dir := c.Data
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "passerelle-bac-a-sable-"); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	quiet := e.log
+	if !e.verbose {
+		quiet = slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: slog.LevelError}))
+	}
+	w, err := startWorld(e.ctx, worldConfig{dir: dir, basePort: c.BasePort, e: e, log: quiet})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+
+	config := filepath.Join(dir, "gateway.yaml")
+	if err := writeConfig(config, w.config); err != nil {
+		return err
+	}
+	if !c.NoGateway {
+		m := &Main{Config: w.config, Clock: w.sim.Now, Random: e.random, Log: quiet}
+		if err := m.Start(e.ctx); err != nil {
+			return err
+		}
+		defer func() {
+			stop, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			err = errors.Join(err, m.Close(stop))
+		}()
+		w.info.Gateway.HTTP, w.info.Gateway.HTTPS = "http://"+m.HTTP, "https://"+m.HTTPS
+		w.info.Gateway.MLLP = m.MLLP[0]
+	}
+	if c.Info != "" {
+		if err := sim.WriteInfo(c.Info, *w.info); err != nil {
+			return err
+		}
+	}
+	c.announce(e, w, config, e.clock().Sub(started))
+	if c.Demo {
+		d, err := newDemo(e, w.info)
+		if err != nil {
+			return err
+		}
+		if err := d.play(); err != nil || c.Once {
+			return err
+		}
+		fmt.Fprintln(e.out, "\nLe bac à sable reste ouvert ; Ctrl-C pour l'arrêter.")
+	}
+	<-e.ctx.Done()
+	return nil
+}
+
+func (c *sandboxCmd) announce(e *env, w *world, config string, took time.Duration) {
+	i := w.info
+	fmt.Fprintf(e.out, "BAC À SABLE PASSERELLE — personnes fictives, autorité de certification jetable, boucle locale seulement.\nPrêt en %s.\n",
+		took.Round(time.Millisecond))
+	if c.NoGateway {
+		fmt.Fprintf(e.out, "  Sans passerelle : passerelle serve --config %s\n", config)
+	} else {
+		fmt.Fprintf(e.out, "  Passerelle HL7 (MLLP) : %s\n  Passerelle HTTPS      : %s\n  Santé                 : %s/readyz\n",
+			i.Gateway.MLLP, i.Gateway.HTTPS, i.Gateway.HTTP)
+	}
+	fmt.Fprintf(e.out, "  DMP simulé (FHIR)     : %s\n  Établissement (ZAM)   : %s, liste : %s\n  Réglage des pannes    : %s\n",
+		i.DMP.FHIR, i.Hospital.MLLP, i.Hospital.Messages, i.Control)
+	if c.Info != "" {
+		fmt.Fprintf(e.out, "  Description complète  : %s\n", c.Info)
+	}
+}
+
+// world is everything outside the gateway, and the configuration of a gateway
+// that speaks to it.
+type world struct {
+	sim    *sim.Sandbox
+	info   *sim.Info
+	config Config
+}
+
+type worldConfig struct {
+	dir      string
+	basePort int
+	e        *env
+	log      *slog.Logger
+}
+
+func startWorld(ctx context.Context, c worldConfig) (*world, error) {
+	first := 0
+	if c.basePort != 0 {
+		first = c.basePort + simPorts
+	}
+	s, err := sim.Start(ctx, sim.Config{
+		Dir: filepath.Join(c.dir, "exterieur"), BasePort: first, Clock: c.e.clock, Rand: c.e.random, Logger: c.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	info := s.Info()
+	w := &world{sim: s, info: &info}
+	w.config, err = sandboxConfig(c, s)
+	if err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	g := &w.info.Gateway
+	g.HTTP, g.HTTPS, g.MLLP = "http://"+w.config.Gateway.HTTP, "https://"+w.config.Gateway.HTTPS, w.config.HL7[0].Listen
+	return w, nil
+}
+
+func (w *world) close() error { return w.sim.Close() }
+
+// sandboxConfig is the configuration of a gateway that serves the fictitious
+// establishments and speaks to the simulators. Nothing in it is special to
+// simulators but the addresses and the certificates.
+func sandboxConfig(c worldConfig, s *sim.Sandbox) (Config, error) {
+	i, files := s.Info(), s.Files()
+	var ports [3]string
+	for n := range ports {
+		if c.basePort != 0 {
+			ports[n] = "127.0.0.1:" + strconv.Itoa(c.basePort+n)
+			continue
+		}
+		addr, err := freePort()
+		if err != nil {
+			return Config{}, err
+		}
+		ports[n] = addr
+	}
+	house := testdata.Establishments()[0]
+	cfg := Config{
+		Environment: envSandbox,
+		Data:        filepath.Join(c.dir, "passerelle"),
+		Gateway: GatewayConfig{
+			HTTP: ports[portHTTP], HTTPS: ports[portHTTPS],
+			Certificate: files.ServerCert, Key: files.ServerKey, ClientCA: i.TLS.CA,
+		},
+		Establishments: []EstablishmentConfig{{
+			Name: house.Name, FINESSEJ: house.FINESSEJ, FINESSGeo: house.FINESSGeo, SourceOID: house.SourceOID,
+			Senders: []SenderConfig{{"*", "*"}}, Hospital: i.Hospital.MLLP, Machines: []string{i.TLS.MachineCert},
+		}},
+		HL7: []HL7Config{{Listen: ports[portMLLP]}},
+		DMP: DMPConfig{
+			FHIR: i.DMP.FHIR, Token: i.DMP.Token, ClientID: files.DMPClientID, Certificate: files.DMPCert, Key: files.DMPKey, CA: i.TLS.CA,
+			Timeout: 10 * time.Second,
+		},
+		Delivery: DeliveryConfig{First: 200 * time.Millisecond, Max: 5 * time.Second},
+		Storage:  StorageConfig{ReserveMiB: 64},
+	}
+	cfg.defaults()
+	return cfg, nil
+}
+
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+func writeConfig(path string, c Config) error {
+	data, err := yaml.Marshal(c)
+	if err != nil {
+		return err
+	}
+	head := "# Écrit par « passerelle sandbox » : personnes fictives, autorité jetable. Ne pas utiliser en production.\n"
+	return os.WriteFile(path, append([]byte(head), data...), 0o600)
+}
+
+type tokenCmd struct {
+	Info string `required:"" help:"Fichier écrit par « sandbox --info »." placeholder:"FICHIER"`
+	As   string `required:"" help:"Professionnel : identifiant ou identifiant national." placeholder:"PERSONA"`
+	For  string `default:"dmp" enum:"dmp" help:"Destinataire du jeton : dmp."`
+}
+
+// Run prints a bearer and nothing else.
+func (c *tokenCmd) Run(e *env) error {
+	data, err := os.ReadFile(c.Info)
+	if err != nil {
+		return usageError{err}
+	}
+	info, err := sim.ReadInfo(data)
+	if err != nil {
+		return usageError{err}
+	}
+	client, err := clientFor(info.TLS.CA, info.TLS.ClientCert, info.TLS.ClientKey)
+	if err != nil {
+		return err
+	}
+	token, err := dmpToken(e.ctx, client, &info, c.As)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(e.out, token+"\n")
+	return err
+}
+
+// dmpToken asks the sandbox's DMP for a bearer in a professional's name, bound
+// to the client's certificate.
+func dmpToken(ctx context.Context, client *http.Client, info *sim.Info, persona string) (string, error) {
+	form := url.Values{"grant_type": {sim.GrantPersona}, "persona": {persona}, "scope": {"dmp"}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, info.DMP.Token, strings.NewReader(form.Encode()))
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	var answer struct {
+		AccessToken string `json:"access_token"`
+	}
+	if err := doJSON(client, req, &answer); err != nil {
+		return "", err
+	}
+	if answer.AccessToken == "" {
+		return "", errors.New("le serveur d'autorisation n'a pas donné de jeton")
+	}
+	return answer.AccessToken, nil
+}
