@@ -3,17 +3,36 @@ package ins
 // Codes of the refusals and findings of this package. Each has its row in
 // gateway/fault; a code never changes meaning.
 const (
-	FaultAbsent       = "INS-ABSENT"        // an INS is needed and there is none
-	FaultNotQualified = "INS-NOT-QUALIFIED" // a matricule of an identity that is not qualified
-	FaultIncomplete   = "INS-INCOMPLETE"    // matricule, OID or a strict trait is missing or unusable
-	FaultMismatch     = "INS-MISMATCH"      // two identities that must agree contradict each other
-	FaultTraitDiffers = "INS-TRAIT-DIFFERS" // two identities differ on a trait that does not refuse
-	FaultForm         = "INS-FORM"          // not the form of a matricule
-	FaultKey          = "INS-KEY"           // the control key is wrong
-	FaultOID          = "INS-OID"           // the OID is not an authority that assigns an INS
-	FaultRetired      = "INS-C-RETIRED"     // an INS-C offered as an INS
-	FaultTestOID      = "INS-TEST-OID"      // a test identity in production
-	FaultDestination  = "INS-DESTINATION"   // a destination that the gate does not know
+	FaultAbsent        = "INS-ABSENT"             // an INS is needed and there is none
+	FaultNotQualified  = "INS-NOT-QUALIFIED"      // a matricule of an identity that is not qualified
+	FaultIncomplete    = "INS-INCOMPLETE"         // matricule, OID or a strict trait is missing or unusable
+	FaultMismatch      = "INS-MISMATCH"           // two identities that must agree contradict each other
+	FaultTraitDiffers  = "INS-TRAIT-DIFFERS"      // two identities differ on a trait that does not refuse
+	FaultForm          = "INS-FORM"               // not the form of a matricule
+	FaultKey           = "INS-KEY"                // the control key is wrong
+	FaultOID           = "INS-OID"                // the OID is not an authority that assigns an INS
+	FaultRetired       = "INS-C-RETIRED"          // an INS-C offered as an INS
+	FaultTestOID       = "INS-TEST-OID"           // a test identity in production
+	FaultNumber        = "INS-PROVISIONAL-NUMBER" // a provisional number on the OID of the NIR
+	FaultDigits        = "INS-DIGITS"             // the digits of the matricule and a trait tell different things
+	FaultName          = "INS-NAME"               // a name outside the alphabet of INSi
+	FaultFirstGiven    = "INS-FIRST-GIVEN"        // the first given name does not begin the list
+	FaultBirthDate     = "INS-BIRTH-DATE"         // not a day of the calendar, or an impossible one
+	FaultBirthPlace    = "INS-BIRTH-PLACE"        // not an official geographic code, or the unknown place
+	FaultSex           = "INS-SEX"                // not a sex that an identity may hold
+	FaultStatus        = "INS-STATUS"             // a status that the identity cannot have
+	FaultAttributes    = "INS-ATTRIBUTES"         // attributes that exclude each other or the status
+	FaultCallForbidden = "INS-CALL-FORBIDDEN"     // INSi may not be asked about this identity
+	FaultPatientID     = "INS-PATIENT-ID"         // a patient identifier that cannot be read
+	FaultTransition    = "INS-TRANSITION"         // the automaton forbids this event here
+	FaultEvidence      = "INS-EVIDENCE"           // proof or INSi trace missing or not accepted
+	FaultActor         = "INS-ACTOR"              // who acts is unknown or may not do this
+	FaultCorrected     = "INS-DATE-CORRECTED"     // a corrected birth date bars the INS
+	FaultUnknown       = "INS-UNKNOWN"            // no identity held under this INS
+	FaultFormer        = "INS-FORMER"             // a matricule that an identity once had
+	FaultDuplicate     = "INS-DUPLICATE"          // several identities held under one matricule
+	FaultManual        = "INS-MANUAL"             // traits agree without a matricule: a person must decide
+	FaultDestination   = "INS-DESTINATION"        // a destination that the gate does not know
 )
 
 // Severity is the weight of a [Finding] or a [Difference].

@@ -71,6 +71,9 @@ func Inspect(m string, oid OID) []Finding {
 	if body, key, _ := split(m); key != keyOf(body) {
 		found = append(found, Finding{FaultKey, TraitMatricule, Warning})
 	}
+	if oid == OIDNIR && (m[0] == '7' || m[0] == '8') {
+		found = append(found, Finding{FaultNumber, TraitMatricule, Warning})
+	}
 	return found
 }
 
