@@ -53,7 +53,9 @@ func splitSegments(msg []byte, set charset) (segments []Segment, err error) {
 				last.raw = msg[last.from:end]
 				continue
 			}
-			return segments, refuse(FaultSegmentMalformed, place("", len(segments)+1, 0))
+			bad := refuse(FaultSegmentMalformed, "")
+			bad.Detail = "segment " + strconv.Itoa(len(segments)+1)
+			return segments, bad
 		}
 		if len(segments) == maxSegments {
 			return segments, refuse(FaultTooManySegments, "")

@@ -158,7 +158,8 @@ func (m *matcher) rules(rules []rule) (found []*Segment) {
 	return found
 }
 
-// missing reports a required segment: absent, or present further on.
+// missing reports a required segment: absent, or present further on, and then
+// what stands in its place is what is out of order.
 func (m *matcher) missing(r rule) {
 	name := r.first()
 	later := slices.IndexFunc(m.input[m.pos:], func(s *Segment) bool { return s.Name == name })
@@ -166,8 +167,8 @@ func (m *matcher) missing(r rule) {
 	case later < 0:
 		m.faults = append(m.faults, refuse(FaultSegmentMissing, place(name, 1, 0)))
 	case m.ordered:
-		s := m.input[m.pos+later]
-		m.faults, m.ordered = append(m.faults, refuse(FaultSegmentOrder, place(name, s.Occ, 0))), false
+		s := m.input[m.pos]
+		m.faults, m.ordered = append(m.faults, refuse(FaultSegmentOrder, place(s.Name, s.Occ, 0))), false
 	}
 }
 

@@ -219,11 +219,8 @@ type group struct {
 // volet reads the part that ORU and MDM have in common.
 func (r *reader) volet(found []*Segment, shape shape) {
 	p := r.sort(found)
-	if p.request == nil || len(p.documents) == 0 {
-		// A missing segment says it already, unless the OBX are all flags.
-		if p.request != nil && len(p.flags) > 0 {
-			r.refuse(FaultFieldMissing, "OBX^1^5")
-		}
+	if len(p.documents) == 0 && len(p.flags) > 0 {
+		r.refuse(FaultFieldMissing, "OBX^1^5")
 	}
 	if r.head.Message.Type == "ORU^R01" && !slices.ContainsFunc(found, func(s *Segment) bool { return s.Name == "PV1" }) {
 		r.warn(FaultVisitMissing, "PV1")
@@ -234,8 +231,9 @@ func (r *reader) volet(found []*Segment, shape shape) {
 		return
 	}
 	r.flags(p.flags)
-	r.people(p.prt)
-	r.decide()
+	if r.people(p.prt) {
+		r.decide()
+	}
 }
 
 func (r *reader) sort(found []*Segment) (p parts) {

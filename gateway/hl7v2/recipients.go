@@ -26,8 +26,9 @@ const (
 )
 
 // people reads the PRT segments: one SB, several RCT, one REPLY, told apart by
-// the code alone, because texts and systems vary.
-func (r *reader) people(all []*Segment) {
+// the code alone, because texts and systems vary. It is false when not
+// all of them were read.
+func (r *reader) people(all []*Segment) bool {
 	var sb, reply *Segment
 	for _, s := range all {
 		switch s.Field(4).Code() {
@@ -41,7 +42,7 @@ func (r *reader) people(all []*Segment) {
 		case "RCT":
 			if len(r.in.Recipients) == maxRecipients {
 				r.refuse(FaultTooManyPersons, s.At(4))
-				return
+				return false
 			}
 			r.recipient(*s)
 		case "REPLY":
@@ -55,6 +56,7 @@ func (r *reader) people(all []*Segment) {
 			}
 		}
 	}
+	return true
 }
 
 // requester reads PRT SB. PRT-8 is trimmed and passed on, never compared.
