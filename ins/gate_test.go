@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/passerelle-sante/passerelle/ins"
 )
 
@@ -200,5 +202,35 @@ func TestPID32(t *testing.T) {
 		if got := ins.ToPID32(s, []string{"HOMA"}); !slices.Equal(got, []string{want, "HOMA"}) {
 			t.Errorf("%s: %v", s, got)
 		}
+	}
+}
+
+// Whatever stands in an identity, a matricule passes the gate only qualified,
+// whole and right, and to leave without it is always possible where no INS is
+// needed.
+func TestNothingUnqualifiedPassesTheGate(t *testing.T) {
+	passed := 0
+	rapid.Check(t, func(t *rapid.T) {
+		id := rapid.Custom(drawCandidate).Draw(t, "id").Identity
+		id.Status = rapid.SampledFrom([]ins.Status{ins.Provisional, ins.Validated, ins.Retrieved, ins.Qualified, ins.Qualified, ins.Qualified, ""}).Draw(t, "status")
+		id.Attributes = rapid.SliceOfN(rapid.SampledFrom([]string{"HOMA", "DOUT", "FICT", "COLP", "USUR"}), 0, 2).Draw(t, "attributes")
+		if rapid.IntRange(0, 2).Draw(t, "hole") == 0 {
+			rapid.SampledFrom(changes).Draw(t, "removed").remove(&id)
+		}
+		for _, to := range everywhere {
+			err := ins.Gate(id, to)
+			if err == nil && (id.Matricule != "" || id.OID != "") {
+				passed++
+				if !id.Qualified() || ins.CheckMatricule(id.Matricule, id.OID) != nil || len(id.Traits.Missing()) > 0 {
+					t.Fatalf("%+v passes to %s", id, to)
+				}
+			}
+			if err := ins.Gate(id.WithoutINS(), to); (err == nil) == needsINS(to) {
+				t.Fatalf("without INS to %s: %v", to, err)
+			}
+		}
+	})
+	if passed == 0 {
+		t.Error("the generator never made an identity that passes")
 	}
 }

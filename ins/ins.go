@@ -9,7 +9,38 @@
 // values. Strings are stored verbatim: normalisation happens only at the
 // boundary (comparison, INSi call, datamatrix).
 //
+// What a register does with an identity over time is [Record] and [Rules]: the
+// status follows from evidence and cannot be set. Who a received document is
+// about is [Policy.File]: exact, or a person decides.
+//
 // Sources: référentiel INS, RNIV, IHE PAM FR 2.11, CI-SIS annexe INS.
+//
+// # Where we differ or had to choose
+//
+//   - The key of a matricule refuses on production OIDs and warns on those of
+//     test and demonstration, where the national samples carry wrong keys. A
+//     wrong key that INSi itself returned is held verbatim; the gate holds it
+//     back.
+//   - Month 13, months 00, 14–19 and 43–49, and order 000 are no matricule.
+//   - To leave with an INS, all six strict traits are required, as the CI-SIS
+//     schematron asks of a CDA; a letter between professionals may leave without
+//     INS, never with a piece of one.
+//   - PAM.fr bars the INS beside a completed ("corrected") birth date, and the
+//     guide of 2024 could not be read: a lunar date from INSi is refused
+//     ([FaultCorrected]) and left to a person.
+//   - RECUP does not exist in HL7 table 0445: it is written PROV, and an A47
+//     withdraws only an INS that was sent, hence one that left QUAL.
+//   - DOUT or FICT beside VALI is read as PROV. FICT and homonym exclude each
+//     other, as RNIV has it.
+//   - Withdrawn by INSi (verification KO), an identity keeps its own proof: VALI
+//     if it was controlled, else PROV.
+//   - A scanned datamatrix is not signed: it is no evidence, neither trace nor
+//     proof.
+//   - A record absorbed by a merge gives its INS up: two records never hold one.
+//   - The devices of high trust are a short list ([DefaultDevices]); those that
+//     need a second device (minors) are for the site to add.
+//   - Whether an official geographic code exists is not judged here: communes
+//     are renumbered, and INSi returns codes of no table.
 package ins
 
 // OID is the object identifier of the authority that assigned a matricule.

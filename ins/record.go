@@ -201,20 +201,25 @@ func (rules Rules) Apply(r Record, e Event) (Record, Entry, error) {
 	entry := Entry{Event: e, From: r.Identity.Status, To: next.Identity.Status}
 	if old := r.pair(); old != next.pair() && old != (Pair{}) {
 		entry.Lost = &old
-		next.Former = slices.DeleteFunc(next.Former, func(p Pair) bool { return p == old || p == next.pair() })
 		next.Former = append(next.Former, old)
 	}
+	// An INS in use is no former one, even when it comes back.
+	next.Former = slices.DeleteFunc(next.Former, func(p Pair) bool { return p == next.pair() })
 	entry.Tell = tell(r, next, entry)
 	return next, entry, nil
 }
 
 // Check refuses a record whose status or matricule does not follow from its
-// evidence: it was not made by [Rules.Apply].
+// evidence, or that has an INS beside a corrected birth date: it was not made
+// by [Rules.Apply].
 func (r Record) Check() error {
 	want := r
 	want.settle()
 	if want.Identity.Status != r.Identity.Status || want.pair() != r.pair() {
 		return &Refusal{Code: FaultStatus, Where: TraitStatus}
+	}
+	if r.Corrected && r.Trace != nil {
+		return &Refusal{Code: FaultCorrected, Where: TraitBirthDate}
 	}
 	if !compatible(r.Identity.Attributes) || forcesPROV(r.Identity.Attributes) && r.Identity.Status != Provisional {
 		return &Refusal{Code: FaultAttributes, Where: TraitAttributes}

@@ -242,6 +242,29 @@ func TestRetrieveTakesTheTraitsOfINSi(t *testing.T) {
 	}
 }
 
+func TestCorrectedDate(t *testing.T) {
+	traits := qualified().Traits
+	traits.BirthDate = "1979-12-31"
+	r, _, err := ins.Rules{}.Create(traits, true, clerk, noon)
+	if err != nil || !r.Corrected {
+		t.Fatalf("%v, corrected %v", err, r.Corrected)
+	}
+	// INSi knows the day: the date is its own, no longer a corrected one.
+	e := both(answer(nirPair))
+	e.At = noon
+	r, _, err = ins.Rules{}.Apply(r, e)
+	if err != nil || r.Corrected || r.Identity.Traits.BirthDate != "1979-03-28" || r.Check() != nil {
+		t.Fatalf("%v, corrected %v, %v", err, r.Corrected, r.Check())
+	}
+	// Told later that the date is uncertain, the identity loses its INS.
+	doubt := edit(func(*ins.Traits) {}, nil)
+	doubt.At, doubt.Corrected = noon, true
+	r, entry, err := ins.Rules{}.Apply(r, doubt)
+	if err != nil || r.Identity.HasINS() || entry.Lost == nil || *entry.Lost != nirPair {
+		t.Fatalf("%v, INS %v, lost %v", err, r.Identity.HasINS(), entry.Lost)
+	}
+}
+
 func TestWrongKeyFromINSiIsHeldAndNeverLeaves(t *testing.T) {
 	e := both(answer(ins.Pair{Matricule: "181036322045660", OID: ins.OIDNIR}))
 	e.At = noon
@@ -278,6 +301,10 @@ func TestForgedRecordIsRefused(t *testing.T) {
 	if _, _, err := (ins.Rules{}).Apply(forged, mark("HOMA")); err == nil {
 		t.Error("an event is applied to a forged record")
 	}
+	forged, _, _ = ins.Rules{}.Apply(newRecord(t, nil), func() ins.Event { e := both(answer(nirPair)); e.At = noon; return e }())
+	if forged.Corrected = true; code(forged.Check()) != ins.FaultCorrected {
+		t.Error("an INS beside a corrected date")
+	}
 	forged = newRecord(t, nil)
 	forged.Identity.Attributes = []string{"DOUT"}
 	forged.Proof, forged.Identity.Status = passport(), ins.Validated
@@ -286,7 +313,16 @@ func TestForgedRecordIsRefused(t *testing.T) {
 	}
 }
 
+// drawEvent makes a sound event, or one with anything wrong, equally often.
 func drawEvent(t *rapid.T) ins.Event {
+	if rapid.Bool().Draw(t, "sound") {
+		e := rapid.SampledFrom([]ins.Event{
+			control(), both(answer(nirPair)), both(answer(niaPair)), retrieve(answer(nirPair)), retrieve(answer(newPair)),
+			kind(ins.RemoveINS), kind(ins.WithdrawProof), mark("HOMA"), mark("COLV"), unmark("HOMA"), mark("DOUT"), unmark("DOUT"), unmark("FICT"),
+		}).Draw(t, "event")
+		e.At = noon
+		return e
+	}
 	pair := rapid.SampledFrom([]ins.Pair{nirPair, niaPair, newPair, {Matricule: "181036322045660", OID: ins.OIDNIR}, {Matricule: "2790351215189", OID: ins.OIDNIR}, {Matricule: "279035121518989"}}).Draw(t, "pair")
 	traits := qualified().Traits
 	if rapid.IntRange(0, 3).Draw(t, "other traits") == 0 {
@@ -419,6 +455,38 @@ func TestNoSequenceOfEventsBreaksTheInvariants(t *testing.T) {
 	for _, s := range []ins.Status{ins.Provisional, ins.Validated, ins.Retrieved, ins.Qualified} {
 		if reached[s] == 0 {
 			t.Errorf("the generator never reached %s", s)
+		}
+	}
+}
+
+func TestFormerINSAndOlderRecordsStay(t *testing.T) {
+	r := newRecord(t, nil)
+	var records []ins.Record
+	var images []string
+	for i, e := range []ins.Event{
+		mark("HOMA"), mark("COLV"), mark("FILI"),
+		both(answer(nirPair)), retrieve(answer(newPair)), retrieve(answer(nirPair)), kind(ins.RemoveINS), retrieve(answer(newPair)),
+		unmark("HOMA"), unmark("FILI"), mark("DPOT"), kind(ins.RemoveINS), retrieve(answer(nirPair)), mark("DOUT"),
+	} {
+		e.At = noon
+		next, _, err := ins.Rules{}.Apply(r, e)
+		if err != nil {
+			t.Fatalf("event %d: %v", i, err)
+		}
+		image, _ := json.Marshal(next)
+		records, images = append(records, next), append(images, string(image))
+		r = next
+	}
+	for i, r := range records {
+		if image, _ := json.Marshal(r); string(image) != images[i] {
+			t.Errorf("record %d was changed by a later event", i)
+		}
+	}
+	for i, want := range map[int][]ins.Pair{
+		3: nil, 4: {nirPair}, 5: {newPair}, 6: {newPair, nirPair}, 7: {nirPair}, 11: {nirPair, newPair}, 12: {newPair}, 13: {newPair, nirPair},
+	} {
+		if !slices.Equal(records[i].Former, want) {
+			t.Errorf("after event %d, former INS %v, want %v", i, records[i].Former, want)
 		}
 	}
 }
