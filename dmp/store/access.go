@@ -1,0 +1,238 @@
+package store
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+
+	"github.com/passerelle-sante/passerelle/dmp/sqldb"
+)
+
+// Issuer is an authorization server whose tokens are believed.
+type Issuer struct {
+	Issuer   string // iss, exactly
+	JWKSURL  string
+	Audience string // what aud must contain
+}
+
+// The modes of access.
+const (
+	modeIndirect = "indirecte"
+	modeDirect   = "direct"
+)
+
+// Bounds of tokens and keys.
+const (
+	maxToken       = 16 << 10
+	maxKeySet      = 1 << 20
+	tokenLeeway    = 30 * time.Second
+	keySetAge      = 10 * time.Minute
+	keySetInterval = 10 * time.Second // between two fetches that an unknown kid causes
+	keySetTimeout  = 5 * time.Second
+)
+
+// algorithms are the only ones accepted; none and HS256 are not among them.
+var algorithms = []jose.SignatureAlgorithm{jose.ES256, jose.RS256}
+
+// caller is who is asking, once it is proven.
+type caller struct {
+	mode   string
+	client string
+	sender string // national id of the professional, or id of the device
+	finess string // structure; empty in mode direct
+}
+
+func (c *caller) indirect() bool { return c.mode == modeIndirect }
+
+// authenticate proves the caller: a certificate on this connection and a token
+// of a known issuer bound to it.
+func (s *Store) authenticate(r *http.Request) (*caller, error) {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return nil, refuse(FaultNoCertificate)
+	}
+	scheme, raw, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") || raw == "" {
+		return nil, refuse(FaultNoToken)
+	}
+	if len(raw) > maxToken {
+		return nil, refuse(FaultToken)
+	}
+	tok, err := jwt.ParseSigned(raw, algorithms)
+	if err != nil || len(tok.Headers) != 1 {
+		return nil, refuse(FaultToken)
+	}
+	var unproven jwt.Claims
+	if err := tok.UnsafeClaimsWithoutVerification(&unproven); err != nil {
+		return nil, refuse(FaultToken)
+	}
+	from, ok := s.issuers[unproven.Issuer]
+	if !ok {
+		return nil, refuse(FaultToken)
+	}
+	key, err := from.key(r.Context(), tok.Headers[0].KeyID, tok.Headers[0].Algorithm)
+	if err != nil {
+		return nil, err
+	}
+	var claims jwt.Claims
+	var ours struct {
+		Mode      string `json:"mode"`
+		ClientID  string `json:"client_id"`
+		FINESS    string `json:"finess"`
+		Sender    string `json:"sender"`
+		SubjectID string `json:"SubjectNameID"`
+		Cnf       struct {
+			Thumbprint string `json:"x5t#S256"`
+		} `json:"cnf"`
+	}
+	if err := tok.Claims(key, &claims, &ours); err != nil {
+		return nil, refuse(FaultToken)
+	}
+	if claims.Expiry == nil {
+		return nil, refuse(FaultToken)
+	}
+	err = claims.ValidateWithLeeway(jwt.Expected{Issuer: from.Issuer.Issuer, AnyAudience: jwt.Audience{from.Audience}, Time: s.clock()}, tokenLeeway)
+	switch {
+	case errors.Is(err, jwt.ErrExpired), errors.Is(err, jwt.ErrNotValidYet), errors.Is(err, jwt.ErrIssuedInTheFuture):
+		return nil, refuse(FaultTokenExpired)
+	case err != nil:
+		return nil, refuse(FaultToken)
+	}
+	sum := sha256.Sum256(r.TLS.PeerCertificates[0].Raw)
+	if subtle.ConstantTimeCompare([]byte(ours.Cnf.Thumbprint), []byte(base64.RawURLEncoding.EncodeToString(sum[:]))) != 1 {
+		return nil, refuse(FaultTokenBinding)
+	}
+	c := &caller{mode: ours.Mode, client: ours.ClientID, finess: ours.FINESS, sender: ours.Sender}
+	switch {
+	case c.mode == modeIndirect && c.finess != "" && c.sender != "":
+	case c.mode == modeDirect && ours.SubjectID != "":
+		c.sender, c.finess = ours.SubjectID, ""
+	default:
+		return nil, refuse(FaultToken)
+	}
+	return c, nil
+}
+
+// mayConsult tells whether a professional may search and read a patient's
+// record.
+func (s *Store) mayConsult(ctx context.Context, tx *sqldb.Tx, c *caller, patient string) error {
+	status, err := s.authorisation(ctx, tx, patient, c.sender)
+	switch {
+	case err != nil:
+		return err
+	case status == Valid:
+		return nil
+	case status == Blocked:
+		return refuse(FaultBlocked)
+	}
+	return refuse(FaultNoAuthorisation)
+}
+
+// NotThere is the status of an authorisation that was never given.
+const NotThere = "NON_EXISTE"
+
+func (s *Store) authorisation(ctx context.Context, tx *sqldb.Tx, patient, nationalID string) (string, error) {
+	var status string
+	err := tx.QueryRow(ctx, `SELECT status FROM authorisation WHERE patient = ? AND national_id = ?`, patient, nationalID).Scan(&status)
+	if noRows(err) {
+		return NotThere, nil
+	}
+	return status, err
+}
+
+// issuer holds the keys of an authorization server.
+type issuer struct {
+	Issuer
+	client *http.Client
+	clock  func() time.Time
+
+	mu      sync.Mutex // also held during a fetch: one at a time
+	keys    jose.JSONWebKeySet
+	fetched time.Time
+}
+
+// key finds the key of a token. A kid that we do not know makes the set be
+// fetched again, but not more often than every keySetInterval.
+func (i *issuer) key(ctx context.Context, kid, alg string) (any, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	age := i.clock().Sub(i.fetched).Abs()
+	if i.fetched.IsZero() || age > keySetAge {
+		if err := i.fetch(ctx); err != nil && i.fetched.IsZero() {
+			return nil, refusals{faultsOf(refuse(FaultIssuerDown))[0].Because(err)}
+		}
+	}
+	key := i.find(kid, alg)
+	if key == nil && age > keySetInterval {
+		if err := i.fetch(ctx); err != nil {
+			return nil, refusals{faultsOf(refuse(FaultIssuerDown))[0].Because(err)}
+		}
+		key = i.find(kid, alg)
+	}
+	if key == nil {
+		return nil, refuse(FaultToken)
+	}
+	return key, nil
+}
+
+// find keeps to public keys of the two kinds that the algorithms need.
+func (i *issuer) find(kid, alg string) any {
+	for _, k := range i.keys.Keys {
+		if k.KeyID != kid || k.Algorithm != "" && k.Algorithm != alg || k.Use != "" && k.Use != "sig" {
+			continue
+		}
+		switch key := k.Key.(type) {
+		case *ecdsa.PublicKey:
+			if alg == string(jose.ES256) && key.Curve == elliptic.P256() {
+				return key
+			}
+		case *rsa.PublicKey:
+			if alg == string(jose.RS256) && key.N.BitLen() >= 2048 {
+				return key
+			}
+		}
+	}
+	return nil
+}
+
+func (i *issuer) fetch(ctx context.Context) error {
+	// One caller that gives up must not make the fetch fail for the others.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keySetTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, i.JWKSURL, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := i.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("keys: HTTP %d", resp.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxKeySet))
+	if err != nil {
+		return err
+	}
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal(body, &set); err != nil {
+		return err
+	}
+	i.keys, i.fetched = set, i.clock()
+	return nil
+}
