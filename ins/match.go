@@ -91,7 +91,7 @@ func exact(a, b Identity) []Difference {
 
 // Query is a search for an antecedent, which comes before any creation.
 type Query struct {
-	INS       Pair   // by INS, or
+	INS       Pair   // by INS (without OID: whatever the authority), or
 	BirthDate string // by birth date (YYYY-MM-DD), with
 	Name      string // the first letters of the birth name or of the used name, and
 	Given     string // those of a given name
@@ -105,8 +105,8 @@ func (q Query) Matches(c Candidate) bool {
 		return false
 	}
 	if q.INS.Matricule != "" {
-		held := Pair{c.Identity.Matricule, c.Identity.OID}
-		return held == q.INS || slices.Contains(c.Former, q.INS)
+		same := func(p Pair) bool { return p.Matricule == q.INS.Matricule && (q.INS.OID == "" || p.OID == q.INS.OID) }
+		return same(Pair{c.Identity.Matricule, c.Identity.OID}) || slices.ContainsFunc(c.Former, same)
 	}
 	if q.BirthDate == "" || q.BirthDate != c.Identity.Traits.BirthDate {
 		return false

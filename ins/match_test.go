@@ -70,6 +70,8 @@ func TestQuery(t *testing.T) {
 		{"ok/used-given", ins.Query{BirthDate: "1979-03-28", Given: "ZOE"}, true},
 		{"ok/ins", ins.Query{INS: ins.Pair{Matricule: "279035121518989", OID: ins.OIDTest}}, true},
 		{"ok/former-ins", ins.Query{INS: ins.Pair{Matricule: "277076322082910", OID: ins.OIDNIR}}, true},
+		{"ok/matricule-typed", ins.Query{INS: ins.Pair{Matricule: "277076322082910"}}, true},
+		{"fail/oid-alone", ins.Query{INS: ins.Pair{OID: ins.OIDTest}}, false},
 		{"fail/other-date", ins.Query{BirthDate: "1979-03-29"}, false},
 		{"fail/name-only", ins.Query{Name: "LE GOFF", Given: "ZOE"}, false},
 		{"fail/other-name", ins.Query{BirthDate: "1979-03-28", Name: "GOFF"}, false},
