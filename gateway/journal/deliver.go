@@ -142,14 +142,16 @@ func setFate(ctx context.Context, tx *sqldb.Tx, row submissionRow, f gateway.Doc
 	return err
 }
 
+const stateQuery = `SELECT count(*),
+	COALESCE(SUM(CASE WHEN state = 'due' THEN 1 ELSE 0 END), 0),
+	COALESCE(SUM(CASE WHEN state = 'done' THEN 1 ELSE 0 END), 0)
+	FROM delivery WHERE submission = ? AND destination <> 'zam'`
+
 // restate counts the state of a submission from its deliveries to the outside;
 // code is the failure that was just settled, if it was one.
 func restate(ctx context.Context, tx *sqldb.Tx, submission int64, code string) error {
 	var all, due, done int
-	err := tx.QueryRow(ctx, `SELECT count(*),
-		COALESCE(SUM(CASE WHEN state = 'due' THEN 1 ELSE 0 END), 0),
-		COALESCE(SUM(CASE WHEN state = 'done' THEN 1 ELSE 0 END), 0)
-		FROM delivery WHERE submission = ? AND destination <> 'zam'`, submission).Scan(&all, &due, &done)
+	err := tx.QueryRow(ctx, stateQuery, submission).Scan(&all, &due, &done)
 	if err != nil || all == 0 {
 		return err
 	}
@@ -174,16 +176,20 @@ func restate(ctx context.Context, tx *sqldb.Tx, submission int64, code string) e
 	return err
 }
 
+const (
+	nextFreeQuery  = `SELECT due FROM delivery WHERE destination = ? AND state = 'due' AND holder = '' ORDER BY due LIMIT 1`
+	nextLeaseQuery = `SELECT MIN(lease_until) FROM delivery WHERE destination = ? AND holder <> ''`
+)
+
 // NextDue implements [gateway.Journal].
 func (j *Journal) NextDue(ctx context.Context, destination string) (time.Time, error) {
 	var free, leased sql.NullInt64
 	err := j.db.Read(ctx, func(tx *sqldb.Tx) error {
-		err := tx.QueryRow(ctx, `SELECT due FROM delivery WHERE destination = ? AND state = 'due' AND holder = '' ORDER BY due LIMIT 1`,
-			destination).Scan(&free)
+		err := tx.QueryRow(ctx, nextFreeQuery, destination).Scan(&free)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		return tx.QueryRow(ctx, `SELECT MIN(lease_until) FROM delivery WHERE destination = ? AND holder <> ''`, destination).Scan(&leased)
+		return tx.QueryRow(ctx, nextLeaseQuery, destination).Scan(&leased)
 	})
 	switch {
 	case err != nil:

@@ -118,6 +118,19 @@ func judgeDelivery(d gateway.Delivery, submission string) error {
 	return nil
 }
 
+const (
+	recordedQuery   = `SELECT ` + submissionColumns + ` FROM submission WHERE dup_key = ? AND dup_key <> ''`
+	submissionQuery = `SELECT ` + submissionColumns + ` FROM submission WHERE id = ?`
+	documentsQuery  = `SELECT position, place, unique_id, set_id, version, type_code, replaces, digest, size
+		FROM document WHERE submission = ? ORDER BY position`
+	deliveriesQuery = `SELECT ` + deliveryColumns + `
+		FROM delivery AS d JOIN submission AS s ON s.seq = d.submission WHERE d.submission = ? ORDER BY d.seq`
+	eventsQuery = `SELECT e.seq, s.id, e.time, e.step, e.outcome, e.code, e.ack_code,
+		e.destination, e.recipient, e.place, e.attempt, e.unique_id, e.set_id, e.version, e.type_code, e.flags
+		FROM event AS e JOIN submission AS s ON s.seq = e.submission
+		WHERE e.submission = ? AND e.seq > ? ORDER BY e.seq`
+)
+
 // Recorded implements [gateway.Journal].
 func (j *Journal) Recorded(ctx context.Context, key string) (gateway.Submission, error) {
 	if key == "" {
@@ -125,7 +138,7 @@ func (j *Journal) Recorded(ctx context.Context, key string) (gateway.Submission,
 	}
 	var s submissionRow
 	err := j.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
-		s, err = scanSubmission(tx.QueryRow(ctx, `SELECT `+submissionColumns+` FROM submission WHERE dup_key = ? AND dup_key <> ''`, key))
+		s, err = scanSubmission(tx.QueryRow(ctx, recordedQuery, key))
 		return err
 	})
 	return s.Submission, orNotFound(err)
@@ -144,12 +157,11 @@ func (j *Journal) Submission(ctx context.Context, id string) (gateway.Submission
 	var s submissionRow
 	var docs []gateway.DocumentRow
 	err := j.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
-		s, err = scanSubmission(tx.QueryRow(ctx, `SELECT `+submissionColumns+` FROM submission WHERE id = ?`, id))
+		s, err = scanSubmission(tx.QueryRow(ctx, submissionQuery, id))
 		if err != nil {
 			return err
 		}
-		docs, err = collect(ctx, tx, scanDocument, `SELECT position, place, unique_id, set_id, version, type_code, replaces, digest, size
-			FROM document WHERE submission = ? ORDER BY position`, s.seq)
+		docs, err = collect(ctx, tx, scanDocument, documentsQuery, s.seq)
 		return err
 	})
 	if err != nil {
@@ -172,8 +184,7 @@ func (j *Journal) Deliveries(ctx context.Context, submission string) ([]gateway.
 		if err != nil {
 			return err
 		}
-		rows, err := collect(ctx, tx, scanDelivery, `SELECT `+deliveryColumns+`
-			FROM delivery AS d JOIN submission AS s ON s.seq = d.submission WHERE d.submission = ? ORDER BY d.seq`, seq)
+		rows, err := collect(ctx, tx, scanDelivery, deliveriesQuery, seq)
 		all = nil
 		for _, r := range rows {
 			all = append(all, r.Delivery)
@@ -191,10 +202,7 @@ func (j *Journal) Events(ctx context.Context, submission string, after int64) ([
 		if err != nil {
 			return err
 		}
-		all, err = collect(ctx, tx, scanEvent, `SELECT e.seq, s.id, e.time, e.step, e.outcome, e.code, e.ack_code,
-			e.destination, e.recipient, e.place, e.attempt, e.unique_id, e.set_id, e.version, e.type_code, e.flags
-			FROM event AS e JOIN submission AS s ON s.seq = e.submission
-			WHERE e.submission = ? AND e.seq > ? ORDER BY e.seq`, seq, after)
+		all, err = collect(ctx, tx, scanEvent, eventsQuery, seq, after)
 		return err
 	})
 	return all, err

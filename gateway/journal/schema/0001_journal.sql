@@ -109,6 +109,10 @@ BEGIN SELECT RAISE(ABORT, 'events are only appended'); END;
 CREATE TRIGGER event_is_never_removed BEFORE DELETE ON event
 BEGIN SELECT RAISE(ABORT, 'events are only appended'); END;
 
+-- REPLACE removes without asking the trigger above.
+CREATE TRIGGER event_is_never_replaced BEFORE INSERT ON event WHEN EXISTS (SELECT 1 FROM event WHERE seq = NEW.seq)
+BEGIN SELECT RAISE(ABORT, 'events are only appended'); END;
+
 -- What became, in the DMP, of each document that an establishment fed.
 CREATE TABLE document_fate (
 	finess_ej   TEXT    NOT NULL,

@@ -1,0 +1,17 @@
+package journal
+
+// HotQueries are asked for every message or many times a second.
+var HotQueries = map[string]string{
+	"claim":           claimable,
+	"recorded":        recordedQuery,
+	"submission":      submissionQuery,
+	"documents":       documentsQuery,
+	"deliveries":      deliveriesQuery,
+	"events":          eventsQuery,
+	"named":           namedQuery,
+	"next due":        nextFreeQuery,
+	"next lease":      nextLeaseQuery,
+	"state":           stateQuery,
+	"list":            `SELECT id FROM submission WHERE finess_geo = ? ORDER BY seq DESC LIMIT 5`,
+	"list by control": `SELECT id FROM submission WHERE finess_geo = ? AND control_id = ? ORDER BY seq DESC LIMIT 5`,
+}
