@@ -55,7 +55,7 @@ func (o CDAOptions) text() []section {
 
 func (o CDAOptions) pdfLines() []string {
 	p := o.Patient
-	lines := []string{o.Establishment.Name, fmt.Sprintf("Patient : %s %s, né(e) le %s", p.BirthName, p.FirstGiven, p.BirthDate),
+	lines := []string{o.Establishment.Name, fmt.Sprintf("Patient : %s %s, né(e) le %s", p.BirthName, p.FirstGiven, frenchDay(strings.ReplaceAll(p.BirthDate, "-", ""))),
 		"Document fictif - bac à sable Passerelle", ""}
 	for _, s := range o.text() {
 		lines = append(lines, s.title)

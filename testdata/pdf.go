@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// PDF makes a one-page PDF/A-1b whose text can be extracted. Lines are cut at
-// 84 characters and pages at 60 lines.
+// PDF makes a PDF/A-1b of one page whose text can be extracted. Lines are cut at
+// 84 characters, the text at 60 lines.
 func PDF(title string, lines []string) []byte {
 	all := append([]string{title, ""}, lines...)
 	if len(all) > 60 {
@@ -187,4 +187,5 @@ var font5x7 = map[byte]string{
 	'.': "00000cc", ',': "0000c48", ':': "0cc0cc0", ';': "0cc0c48", '-': "000v000", '\'': "c480000",
 	'/': "01248g0", '(': "2488842", ')': "8422248", '%': "op248j3", '<': "248g842", '>': "g84248g",
 	'=': "00v0v00", '+': "044v440", '?': "eh12404", '!': "4444404", '"': "aa00000", '*': "0l4e4l0",
+	'[': "e88888e", ']': "e22222e", '@': "ehnlngf", '_': "000000v", '&': "cik8lid", 0xb0: "caac000",
 }

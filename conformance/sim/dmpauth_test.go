@@ -56,10 +56,12 @@ func TestTokenIndirect(t *testing.T) {
 
 func TestTokenPersona(t *testing.T) {
 	s := start(t)
-	form := url.Values{"grant_type": {GrantPersona}, "client_id": {s.Files().ClientCN}}
-	for name, who := range map[string]string{"ok/by id": "dr-delmas", "ok/by national id": "819990000010"} {
+	for name, form := range map[string]url.Values{
+		"ok/by id":          {"persona": {"dr-delmas"}, "client_id": {s.Files().ClientCN}},
+		"ok/by national id": {"persona": {"819990000010"}, "scope": {"dmp"}},
+	} {
 		t.Run(name, func(t *testing.T) {
-			form.Set("persona", who)
+			form.Set("grant_type", GrantPersona)
 			a := token(t, s, client(t, s, s.Info().TLS.ClientCert, s.Info().TLS.ClientKey), form)
 			if a.status != http.StatusOK {
 				t.Fatalf("%d %s", a.status, a.body)
@@ -99,6 +101,8 @@ func TestTokenRefused(t *testing.T) {
 		{"fail/finess", s.files.DMPCert, s.files.DMPKey, indirectForm(s), func(v url.Values) { v.Set("finess", "1990000028") }, 400, "invalid_request"},
 		{"fail/sender", s.files.DMPCert, s.files.DMPKey, indirectForm(s), func(v url.Values) { v.Del("sender") }, 400, "invalid_request"},
 		{"fail/repeated", s.files.DMPCert, s.files.DMPKey, indirectForm(s), func(v url.Values) { v.Add("finess", "990000010") }, 400, "invalid_request"},
+		{"fail/persona under another name", i.ClientCert, i.ClientKey, vendor, func(v url.Values) { v.Set("client_id", "") }, 401, "invalid_client"},
+		{"fail/client_credentials without client_id", s.files.DMPCert, s.files.DMPKey, indirectForm(s), func(v url.Values) { v.Del("client_id") }, 401, "invalid_client"},
 		{"fail/unknown persona", i.ClientCert, i.ClientKey, vendor, func(v url.Values) { v.Set("persona", "nobody") }, 400, "invalid_grant"},
 		{"fail/no persona", i.ClientCert, i.ClientKey, vendor, func(v url.Values) { v.Del("persona") }, 400, "invalid_grant"},
 	} {

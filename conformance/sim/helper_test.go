@@ -142,3 +142,25 @@ func decodeInto(t *testing.T, data []byte, v any) {
 		t.Fatal(err)
 	}
 }
+
+// askDMP searches the documents of a person in a professional's name.
+func askDMP(t *testing.T, c *http.Client, s *Sandbox, bearer, matricule string) answered {
+	t.Helper()
+	form := url.Values{"patient.identifier": {"urn:oid:1.2.250.1.213.1.4.10|" + matricule}}
+	req, err := http.NewRequest(http.MethodPost, s.Info().DMP.FHIR+"/DocumentReference/_search", strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Authorization", "Bearer "+bearer)
+	res, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answered{res.StatusCode, res.Header, b}
+}

@@ -56,23 +56,20 @@ import (
 // Config says where a sandbox lives. Everything but BasePort is required.
 type Config struct {
 	Dir      string // made if absent
-	BasePort int    // first of thirty, see [PortControl]; 0 means free ports
+	BasePort int    // first of [PortCount]; 0 means free ports
 	Clock    func() time.Time
 	Rand     io.Reader
 	Logger   *slog.Logger
 }
 
-// Which port does what when BasePort is fixed, as an offset from it. Those of
-// the gateway are for the caller.
+// Which port does what when BasePort is fixed, as an offset from it. The rest of
+// the range is for the services to come.
 const (
 	PortControl      = 0
 	PortHospitalMLLP = 1
 	PortHospitalHTTP = 2
 	PortDMP          = 3
-	PortGatewayHTTP  = 20
-	PortGatewayHTTPS = 21
-	PortGatewayMLLP  = 22
-	lastPort         = 29
+	PortCount        = 20 // ports that a sandbox may use
 )
 
 // Sandbox is the outside world, running.
@@ -98,7 +95,7 @@ func Start(ctx context.Context, cfg Config) (*Sandbox, error) {
 	switch {
 	case cfg.Dir == "" || cfg.Clock == nil || cfg.Rand == nil || cfg.Logger == nil:
 		return nil, errors.New("sim: Dir, Clock, Rand and Logger are required")
-	case cfg.BasePort < 0 || cfg.BasePort > 65535-lastPort:
+	case cfg.BasePort < 0 || cfg.BasePort > 65536-PortCount:
 		return nil, fmt.Errorf("sim: base port %d is out of range", cfg.BasePort)
 	}
 	dir, err := filepath.Abs(cfg.Dir)
