@@ -172,6 +172,9 @@ func TestQueriesUseIndexes(t *testing.T) {
 			if strings.HasPrefix(detail, "SCAN") && detail != "SCAN CONSTANT ROW" || strings.Contains(detail, "TEMP B-TREE") {
 				t.Errorf("%s: %s", name, detail)
 			}
+			if strings.HasPrefix(detail, "SEARCH earlier") && !strings.Contains(detail, "submission=?") {
+				t.Errorf("%s reads the whole backlog for each delivery: %s", name, detail)
+			}
 		}
 		rows.Close()
 	}

@@ -44,6 +44,7 @@
 //     has none, the timeline keeps the history.
 //   - A superseded document never becomes current again: sending a lot twice
 //     finds the document in the DMP and must not undo its replacement.
+//   - A delivery that waits for an earlier one has no next time of its own.
 //   - A list gives submissions without their envelope and receipt: a page of
 //     them must stay small.
 //   - A lease that ran out but that nobody took over may still be settled by its

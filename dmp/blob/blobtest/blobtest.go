@@ -1,5 +1,10 @@
 // Package blobtest is the contract of a store of bytes, as tests: an engine
 // proves itself by running [Test] on what it opens.
+//
+// The contract: bytes come back whole or with an error, the same bytes are kept
+// once, and what was put again since is not removed as old, whoever runs at the
+// same time. What an engine promises after a crash it proves by tests of its
+// own, because only it knows how to crash.
 package blobtest
 
 import (

@@ -1,5 +1,11 @@
 // Package journaltest is the contract of [gateway.Journal], as tests: an engine
 // proves itself by running [Test] on what it opens.
+//
+// The contract: an entry or a settlement is written whole or not at all; of
+// duplicates at once exactly one succeeds; nothing is leased twice, nor out of
+// order where documents are shared; a sweep never takes what a row names. What
+// an engine promises after a crash it proves by tests of its own, because only
+// it knows how to crash.
 package journaltest
 
 import (
@@ -461,6 +467,11 @@ func testClaim(t *testing.T, open Open) {
 		claim(t, j, to, "h", T0.Add(time.Hour), 1)
 		settle(t, j, gateway.Settlement{Delivery: "dmp-a", State: gateway.Done})
 		want(t, "settled", next(), T0.Add(2*time.Hour))
+		Record(t, j, "c", "1.1")
+		Record(t, j, "d", "1.2<1.1")
+		claim(t, j, to, "h", T0, 1)
+		settle(t, j, gateway.Settlement{Delivery: "dmp-c", State: gateway.Due, Due: T0.Add(30 * time.Minute)})
+		want(t, "held back by an earlier one", next(), T0.Add(30*time.Minute))
 	})
 	t.Run("fail/no-holder", func(t *testing.T) {
 		_, err := open(t, NewClock()).Claim(t.Context(), to, "", T0, T0.Add(1), 1)

@@ -74,6 +74,7 @@ CREATE TABLE delivery (
 );
 CREATE INDEX delivery_due ON delivery (destination, due, seq) WHERE state = 'due';
 CREATE INDEX delivery_leased ON delivery (destination, lease_until) WHERE holder <> '';
+CREATE INDEX delivery_unsettled ON delivery (submission, destination) WHERE state = 'due';
 CREATE INDEX delivery_submission ON delivery (submission, seq);
 
 -- One line of a timeline, and the record from which indicators are counted:
