@@ -32,7 +32,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	f.troubles.count(func(c *Counters) { c.Received++; c.By[kindOf(r)]++ })
+	f.troubles.received(kindOf(r))
 
 	if t.When == "" {
 		t.When = map[Mode]string{Refuse: Before, Cut: After, Hold: Before, Lie: After}[t.Mode]

@@ -139,6 +139,17 @@ func TestFrontCount(t *testing.T) {
 	}
 }
 
+func TestKindsAreBounded(t *testing.T) {
+	x := newTroubles()
+	for i := range 3 * maxKinds {
+		x.received(fmt.Sprintf("GET /%d", i))
+	}
+	x.received(strings.Repeat("x", 1000))
+	if c := x.seen(false); len(c.By) > maxKinds+1 || c.Received != 3*maxKinds+1 || c.By["autres"] != 2*maxKinds+1 {
+		t.Errorf("%d kinds, %d received, %d others", len(c.By), c.Received, c.By["autres"])
+	}
+}
+
 func TestFrontHolds(t *testing.T) {
 	for _, c := range []struct {
 		name, when string

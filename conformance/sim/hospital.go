@@ -18,8 +18,12 @@ import (
 	"time"
 )
 
-// maxKept bounds the messages that a hospital lists; its file keeps them all.
-const maxKept = 2000
+// Bounds of what a hospital lists and remembers; its file keeps everything.
+const (
+	maxKept      = 2000      // messages
+	maxKeptBytes = 256 << 20 // their bytes
+	maxSeen      = 200_000   // control ids, for the flag of duplicates
+)
 
 // idle is how long a connection of the hospital may say nothing.
 const idle = 10 * time.Minute
@@ -46,7 +50,8 @@ type hospital struct {
 
 	mu       sync.Mutex
 	file     *os.File
-	messages []HospitalMessage // oldest first, the last maxKept
+	messages []HospitalMessage // oldest first, the last ones
+	bytes    int               // of these messages
 	seen     map[string]bool   // MSH-3/4/10
 	number   int
 	conns    map[net.Conn]bool
@@ -104,10 +109,12 @@ func seekEnd(f *os.File) error {
 func (h *hospital) remember(m HospitalMessage) {
 	h.number = max(h.number, m.Number)
 	h.messages = append(h.messages, m)
-	if len(h.messages) > maxKept {
-		h.messages = h.messages[len(h.messages)-maxKept:]
+	h.bytes += len(m.Bytes)
+	for len(h.messages) > maxKept || (h.bytes > maxKeptBytes && len(h.messages) > 1) {
+		h.bytes -= len(h.messages[0].Bytes)
+		h.messages = h.messages[1:]
 	}
-	if parsed, ok := parseER7(m.Bytes); ok {
+	if parsed, ok := parseER7(m.Bytes); ok && len(h.seen) < maxSeen {
 		h.seen[identity(parsed)] = true
 	}
 }
@@ -179,7 +186,7 @@ func (h *hospital) receive(conn net.Conn, raw []byte) bool {
 	parsed, ok := parseER7(raw)
 	kind := parsed.get("MSH", 9)
 	t, release := h.troubles.strike("", kind)
-	h.troubles.count(func(c *Counters) { c.Received++; c.By[kind]++ })
+	h.troubles.received(kind)
 	code := "AA"
 	switch {
 	case t.Mode == Down, t.Mode == Cut && t.When == Before:

@@ -58,6 +58,20 @@ func TestHospitalFlagsDuplicates(t *testing.T) {
 	}
 }
 
+func TestHospitalListIsBounded(t *testing.T) {
+	h := &hospital{seen: map[string]bool{}}
+	for i := range maxKept + 10 {
+		h.remember(HospitalMessage{Number: i})
+	}
+	if list := h.received(); len(list) != maxKept || list[0].Number != maxKept+9 {
+		t.Errorf("%d listed, the newest is %d", len(list), list[0].Number)
+	}
+	h.remember(HospitalMessage{Number: 1_000_000, Bytes: make([]byte, maxKeptBytes+1)})
+	if list := h.received(); len(list) != 1 || list[0].Number != 1_000_000 {
+		t.Errorf("%d listed after one that fills everything", len(list))
+	}
+}
+
 func TestHospitalReadsAnyMessage(t *testing.T) {
 	s := start(t)
 	for _, c := range []struct{ name, msg, msa, kept string }{

@@ -140,6 +140,21 @@ func (t *troubles) count(f func(*Counters)) {
 	f(&t.counters)
 }
 
+// maxKinds bounds the kinds of requests that are counted apart: they are words
+// of whoever sends.
+const maxKinds = 100
+
+// received counts a request that was read entirely.
+func (t *troubles) received(kind string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.counters.Received++
+	if _, known := t.counters.By[kind]; len(kind) > 80 || (!known && len(t.counters.By) >= maxKinds) {
+		kind = "autres"
+	}
+	t.counters.By[kind]++
+}
+
 // seen returns the counters; reset starts them again.
 func (t *troubles) seen(reset bool) Counters {
 	t.mu.Lock()
