@@ -47,15 +47,16 @@ func (e *Embedded) Bytes() ([]byte, error) {
 	if !strings.EqualFold(e.Representation, "B64") {
 		return bytes.TrimSpace(e.raw), nil
 	}
-	clean := make([]byte, 0, len(e.raw))
-	for _, c := range e.raw {
-		switch c {
-		case ' ', '\t', '\r', '\n':
-		default:
-			clean = append(clean, c)
-		}
+	clean := e.raw // the decoder skips line ends itself
+	if bytes.ContainsAny(clean, " \t") {
+		clean = bytes.Map(func(r rune) rune {
+			if r == ' ' || r == '\t' {
+				return -1
+			}
+			return r
+		}, clean)
 	}
-	clean = bytes.TrimRight(clean, "=")
+	clean = bytes.TrimRight(clean, "=\r\n")
 	out := make([]byte, base64.RawStdEncoding.DecodedLen(len(clean)))
 	n, err := base64.RawStdEncoding.Decode(out, clean)
 	if err != nil {

@@ -14,12 +14,12 @@ var bodyRules = []Rule{
 		Fix:     "Produisez un PDF/A-1, comme le demande le CI-SIS.",
 		Source:  SourceStructure,
 		Mutants: []string{"text component/nonXMLBody/text JVBERi0xLjQKJSVFT0YK"},
-		check: func(d *Document, hit func(*node)) {
+		check: func(d *checkup, hit func(*node)) {
 			f := d.Body.File
 			if f == nil || f.MediaType != "application/pdf" {
 				return
 			}
-			if b, err := f.Bytes(); err == nil && sniff(b) == "application/pdf" && !declaresPDFA(b) {
+			if sniff(d.file) == "application/pdf" && !declaresPDFA(d.file) {
 				hit(f.n)
 			}
 		},
@@ -30,7 +30,7 @@ var bodyRules = []Rule{
 		Fix:     "Encodez de nouveau le fichier entier, en base64 (RFC 4648).",
 		Source:  SourcePasserelle,
 		Mutants: []string{"n3: text component/structuredBody/component[1]/section/entry/observationMedia/value iVBOR"},
-		check: func(d *Document, hit func(*node)) {
+		check: func(d *checkup, hit func(*node)) {
 			for _, m := range d.Body.Media {
 				if _, err := m.Bytes(); err != nil {
 					hit(m.n)
@@ -44,7 +44,7 @@ var bodyRules = []Rule{
 		Fix:     "Corrigez mediaType : certains lecteurs n'afficheront pas ce fichier.",
 		Source:  SourcePasserelle,
 		Mutants: []string{"n3: set component/structuredBody/component[1]/section/entry/observationMedia/value/@mediaType image/jpeg"},
-		check: func(d *Document, hit func(*node)) {
+		check: func(d *checkup, hit func(*node)) {
 			for _, m := range d.Body.Media {
 				if b, err := m.Bytes(); err == nil && len(b) > 0 && !looksLike(b, m.MediaType) {
 					hit(m.n)
@@ -58,7 +58,7 @@ var bodyRules = []Rule{
 		Fix:     "Utilisez une adresse relative, ou un document auto-présentable.",
 		Source:  SourcePasserelle,
 		Mutants: []string{`sheet https://exemple.invalid/cda.xsl`, `sheet //exemple.invalid/cda.xsl`, `sheet file:///etc/passwd`},
-		check: func(d *Document, hit func(*node)) {
+		check: func(d *checkup, hit func(*node)) {
 			for _, s := range d.sheets {
 				if outside(s.href) {
 					hit(d.root)
@@ -73,7 +73,7 @@ var bodyRules = []Rule{
 		Fix:     "Pour le DMP, donnez au document un OID complet dans id/@root, sans extension.",
 		Source:  SourcePasserelle,
 		Mutants: []string{"set id/@extension 12345"},
-		check: func(d *Document, hit func(*node)) {
+		check: func(d *checkup, hit func(*node)) {
 			if d.Header.ID.Extension != "" {
 				hit(d.Header.ID.n)
 			}
@@ -85,7 +85,7 @@ var bodyRules = []Rule{
 		Fix:     "N'adressez pas ce document au DMP, ou choisissez un type de JDV_J66.",
 		Source:  SourceValueSets,
 		Mutants: []string{"set code/@code 10213-7", "set code/@code 99999-9"},
-		check: func(d *Document, hit func(*node)) {
+		check: func(d *checkup, hit func(*node)) {
 			if c := d.Header.Code; c.Code != "" && !dmp.TypeAllowedOnDMP(c.Code) {
 				hit(c.n)
 			}

@@ -2,13 +2,14 @@ package cda
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 
 	"github.com/passerelle-sante/passerelle/ins"
 )
 
 // rules is the rule table. The order is that of the findings.
-var rules = slices.Concat(doorRules, insRules, bodyRules)
+var rules = slices.Concat(doorRules, headerRules, actorRules, actRules, insRules, bodyRules, schemaRules())
 
 var ruleIndex = func() map[string]int {
 	m := make(map[string]int, len(rules))
@@ -26,7 +27,7 @@ var doorRules = []Rule{
 		Fix:     "Renseignez id/@root avec un OID propre à ce document.",
 		Source:  SourceSchema,
 		Mutants: []string{"remove id", "set id/@root ", "unset id/@root", "replace id <id nullFlavor=\"UNK\"/>"},
-		check: func(d *Document, hit func(*node)) {
+		check: func(d *checkup, hit func(*node)) {
 			if d.Header.ID.Root == "" {
 				hit(first(d.Header.ID.n, d.root))
 			}
@@ -38,7 +39,7 @@ var doorRules = []Rule{
 		Fix:     "Renseignez code avec une valeur du jeu JDV_J07.",
 		Source:  SourceSchema,
 		Mutants: []string{"remove code", "unset code/@code", "set code/@code "},
-		check: func(d *Document, hit func(*node)) {
+		check: func(d *checkup, hit func(*node)) {
 			if d.Header.Code.Code == "" {
 				hit(first(d.Header.Code.n, d.root))
 			}
@@ -50,7 +51,7 @@ var doorRules = []Rule{
 		Fix:     "Renseignez recordTarget avec l'identité complète du patient.",
 		Source:  SourceSchema,
 		Mutants: []string{"remove recordTarget", "remove recordTarget/patientRole", "remove recordTarget/patientRole/patient", "remove recordTarget/patientRole/patient/name"},
-		check: func(d *Document, hit func(*node)) {
+		check: func(d *checkup, hit func(*node)) {
 			if d.root.one("recordTarget/patientRole/patient/name") == nil {
 				hit(first(d.root.one("recordTarget"), d.root))
 			}
@@ -62,7 +63,7 @@ var doorRules = []Rule{
 		Fix:     "Produisez un document par patient.",
 		Source:  SourceStructure,
 		Mutants: []string{"twice recordTarget"},
-		check: func(d *Document, hit func(*node)) {
+		check: func(d *checkup, hit func(*node)) {
 			if all := d.root.all("recordTarget"); len(all) > 1 {
 				hit(all[1])
 			}
@@ -77,7 +78,7 @@ var doorRules = []Rule{
 			`after recordTarget/patientRole/id[1] <id root="1.2.250.1.213.1.4.10" extension="187055935012341"/>`,
 			`after recordTarget/patientRole/id[1] <id root="1.2.250.1.213.1.4.11" extension="160017501234519"/>`,
 		},
-		check: func(d *Document, hit func(*node)) {
+		check: func(d *checkup, hit func(*node)) {
 			for _, p := range d.Header.Patients {
 				var seen II
 				for _, i := range p.IDs {
@@ -101,7 +102,7 @@ var doorRules = []Rule{
 			"remove component", "remove component/nonXMLBody", "remove component/nonXMLBody/text", "text component/nonXMLBody/text ",
 			"n3: remove component/structuredBody", "n3: remove component/structuredBody/component ; remove component/structuredBody/component",
 		},
-		check: func(d *Document, hit func(*node)) {
+		check: func(d *checkup, hit func(*node)) {
 			b := d.Body
 			switch {
 			case b.Kind == Level1 && b.File != nil && len(bytes.TrimSpace(b.File.raw)) > 0:
@@ -120,7 +121,7 @@ var doorRules = []Rule{
 			"twice component", "n3: twice component",
 			`after component/nonXMLBody <structuredBody><component><section><text>x</text></section></component></structuredBody>`,
 		},
-		check: func(d *Document, hit func(*node)) {
+		check: func(d *checkup, hit func(*node)) {
 			if d.Body.Count > 1 {
 				hit(d.Body.n)
 			}
@@ -134,11 +135,9 @@ var doorRules = []Rule{
 		Mutants: []string{
 			"text component/nonXMLBody/text JVBER", "text component/nonXMLBody/text JVBERi0x*LjQK",
 		},
-		check: func(d *Document, hit func(*node)) {
-			if f := d.Body.File; f != nil {
-				if _, err := f.Bytes(); err != nil && err.(*Finding).Code == FaultBodyBase64 {
-					hit(f.n)
-				}
+		check: func(d *checkup, hit func(*node)) {
+			if faultOf(d.fileErr) == FaultBodyBase64 {
+				hit(d.Body.File.n)
 			}
 		},
 	},
@@ -153,23 +152,22 @@ var doorRules = []Rule{
 			"set component/nonXMLBody/text/@mediaType text/plain",
 			"set component/nonXMLBody/text/@compression GZ",
 		},
-		check: func(d *Document, hit func(*node)) {
+		check: func(d *checkup, hit func(*node)) {
 			f := d.Body.File
-			if f == nil {
-				return
-			}
-			b, err := f.Bytes()
-			if err != nil {
-				if err.(*Finding).Code == FaultBodyFormat {
-					hit(f.n)
-				}
-				return
-			}
-			if len(b) > 0 && !looksLike(b, f.MediaType) {
+			if faultOf(d.fileErr) == FaultBodyFormat || len(d.file) > 0 && !looksLike(d.file, f.MediaType) {
 				hit(f.n)
 			}
 		},
 	},
+}
+
+// faultOf gives the code of an error of this package; empty for none.
+func faultOf(err error) string {
+	var f *Finding
+	if errors.As(err, &f) {
+		return f.Code
+	}
+	return ""
 }
 
 // looksLike tells whether a file may be of a media type. Of a type that is not

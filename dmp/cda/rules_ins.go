@@ -18,7 +18,7 @@ var insRules = []Rule{
 		Fix:     "Qualifiez l'identité du patient, puis ajoutez son matricule et l'OID à patientRole/id.",
 		Source:  SourcePasserelle,
 		Mutants: []string{"remove recordTarget/patientRole/id[1]", "set recordTarget/patientRole/id[1]/@root 1.2.250.1.213.1.4.999"},
-		check: func(d *Document, hit func(*node)) {
+		check: func(d *checkup, hit func(*node)) {
 			if len(d.Header.Patients) > 0 && !d.Patient().HasINS() {
 				hit(d.Header.Patients[0].n)
 			}
@@ -89,7 +89,7 @@ var insRules = []Rule{
 			"remove recordTarget/patientRole/patient/birthplace",
 			"remove recordTarget/patientRole/patient/administrativeGenderCode",
 		},
-		check: func(d *Document, hit func(*node)) {
+		check: func(d *checkup, hit func(*node)) {
 			p := d.Patient()
 			t := p.Traits
 			if p.HasINS() && (t.BirthName == "" || t.FirstGiven == "" || t.GivenNames == "" || t.BirthDate == "" || t.Sex == "" || t.BirthPlace == "") {
@@ -103,7 +103,7 @@ var insRules = []Rule{
 		Fix:     "Renseignez county avec le code INSEE de la commune, ou 99 et le pays.",
 		Source:  SourcePasserelle,
 		Mutants: []string{"text recordTarget/patientRole/patient/birthplace/place/addr/county DOMPREMY", "text recordTarget/patientRole/patient/birthplace/place/addr/county 5121"},
-		check: func(d *Document, hit func(*node)) {
+		check: func(d *checkup, hit func(*node)) {
 			for _, p := range d.Header.Patients {
 				if v := p.BirthPlace.Value; v != "" && !cog.MatchString(v) && d.Patient().HasINS() {
 					hit(p.BirthPlace.n)
@@ -116,8 +116,8 @@ var insRules = []Rule{
 var cog = regexp.MustCompile(`^(\d{5}|2[AB]\d{3})$`)
 
 // eachINS makes a check of every id of every patient.
-func eachINS(wrong func(II) bool) func(*Document, func(*node)) {
-	return func(d *Document, hit func(*node)) {
+func eachINS(wrong func(II) bool) func(*checkup, func(*node)) {
+	return func(d *checkup, hit func(*node)) {
 		for _, p := range d.Header.Patients {
 			for _, i := range p.IDs {
 				if i.Root != "" && wrong(i) {

@@ -23,7 +23,15 @@ type Rule struct {
 	Source   string
 	Mutants  []string // one-fault edits of our documents that break this rule
 
-	check func(d *Document, hit func(*node))
+	check func(d *checkup, hit func(*node))
+}
+
+// checkup is a document being judged.
+type checkup struct {
+	*Document
+	breaches map[string][]*node // of the schema, by breach key
+	file     []byte             // of a level 1 body, decoded once
+	fileErr  error
 }
 
 // maxHits bounds what one rule may say of one document.
@@ -47,10 +55,17 @@ func (v Verdict) Worst() Severity {
 // Verdict judges the document by every rule of the table.
 func (d *Document) Verdict() Verdict {
 	v := Verdict{RuleSet: RuleSet}
+	c := &checkup{Document: d, breaches: map[string][]*node{}}
+	if d.Body.File != nil {
+		c.file, c.fileErr = d.Body.File.Bytes()
+	}
+	for _, b := range d.validate() {
+		c.breaches[b.key] = append(c.breaches[b.key], b.n)
+	}
 	for i := range rules {
 		r := &rules[i]
 		hits := 0
-		r.check(d, func(n *node) {
+		r.check(c, func(n *node) {
 			if hits++; hits > maxHits {
 				return
 			}
