@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -361,6 +362,26 @@ func TestMigrationsFromFolder(t *testing.T) {
 	}
 	if _, err := sqldb.Migrations(fstest.MapFS{}, "sqlite"); err == nil {
 		t.Fatal("an empty folder is a mistake of the build and must be told")
+	}
+}
+
+func TestOnlyTheOwnerReads(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("rights are inherited from the folder here")
+	}
+	dir := t.TempDir()
+	db := open(t, sqldb.Config{Path: filepath.Join(dir, "x.db")})
+	if err := insert(t.Context(), db, "Brest", 1); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) != 3 {
+		t.Fatalf("%v, %v: want the file, its log, its shared memory", files, err)
+	}
+	for _, f := range files {
+		if st, err := f.Info(); err != nil || st.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", f.Name(), st.Mode(), err)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 
@@ -18,7 +19,19 @@ const pageSize = 4096
 // cacheKiB bounds the page cache of each connection.
 const cacheKiB = 16 << 10
 
+// walKiB is what is kept of the log after a transaction that made it larger.
+const walKiB = 64 << 10
+
 func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
+	// Made by us, because SQLite would let everybody read it; the log and the
+	// shared memory take its mode.
+	file, err := os.OpenFile(cfg.Path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err == nil {
+		err = file.Close()
+	}
+	if err != nil {
+		return nil, &Error{code: FaultStorage, cause: err}
+	}
 	writer, err := openPool(cfg, false)
 	if err != nil {
 		return nil, err
@@ -50,6 +63,7 @@ func openPool(cfg Config, readOnly bool) (*sql.DB, error) {
 	q.Set("_defensive", "1")
 	q.Add("_pragma", fmt.Sprintf("page_size(%d)", pageSize))
 	q.Add("_pragma", fmt.Sprintf("cache_size(%d)", -cacheKiB))
+	q.Add("_pragma", fmt.Sprintf("journal_size_limit(%d)", walKiB<<10))
 	q.Add("_pragma", "trusted_schema(0)")
 	if cfg.MaxBytes > 0 {
 		q.Add("_pragma", fmt.Sprintf("max_page_count(%d)", max(cfg.MaxBytes/pageSize, 1)))
