@@ -228,7 +228,7 @@ func (c *Client) Delete(ctx context.Context, caller dmp.Caller, _ ins.Identity, 
 		contentType: "application/json-patch+json",
 		body:        []byte(`[{"op":"replace","path":"/status","value":"entered-in-error"}]`)})
 	var refused *Error
-	if errors.As(err, &refused) && refused.ack == "410" {
+	if errors.As(err, &refused) && refused.ack == "410" && refused.code == FaultUnknown {
 		return nil
 	}
 	if err != nil {
