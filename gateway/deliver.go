@@ -97,10 +97,7 @@ func (d *Deliverer) run(ctx context.Context, destination string) {
 			continue
 		}
 		wg.Go(func() {
-			// A shutdown lets the attempt in hand end, within its lease.
-			work, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.Lease*9/10)
-			defer cancel()
-			d.attempt(work, claimed[0])
+			d.attempt(context.WithoutCancel(ctx), claimed[0])
 			<-slots
 			d.Wake() // its follower, or its ZAM, may now be due
 		})
@@ -122,20 +119,15 @@ func (d *Deliverer) wait(ctx context.Context, destination string) {
 	}
 }
 
-// attempt does one delivery once and settles it, whatever comes.
+// attempt does one delivery once and settles it, whatever comes. A shutdown
+// lets it end. The work has most of the lease, settling has the rest: an attempt
+// that took all its time must still be able to say so.
 func (d *Deliverer) attempt(ctx context.Context, del Delivery) {
 	g := d.Gateway
 	g.step(StepLeased, del.Submission)
-	var r result
-	switch del.Destination {
-	case DestinationDMP:
-		r = d.toDMP(ctx, del)
-	case DestinationZAM:
-		r = d.toHospital(ctx, del)
-	default:
-		r = result{err: fault.New(fault.Internal)}
-	}
-	s := d.settlement(del, r)
+	s, r := d.work(ctx, del)
+	ctx, cancel := context.WithTimeout(ctx, d.Lease/5)
+	defer cancel()
 	if err := g.Journal.Settle(ctx, s); err != nil {
 		// Nothing is lost: the lease ends and the delivery is due again.
 		d.Log.Error("an attempt could not be settled", "submission", del.Submission, "delivery", del.ID,
@@ -145,6 +137,21 @@ func (d *Deliverer) attempt(ctx context.Context, del Delivery) {
 	g.step(StepSettled, del.Submission)
 	d.Log.Info("delivery", "submission", del.Submission, "destination", del.Destination,
 		"state", s.State, "code", s.Code, "attempt", del.Attempts, "cause", cause(r.err))
+}
+
+func (d *Deliverer) work(ctx context.Context, del Delivery) (Settlement, result) {
+	ctx, cancel := context.WithTimeout(ctx, d.Lease*4/5)
+	defer cancel()
+	var r result
+	switch del.Destination {
+	case DestinationDMP:
+		r = d.toDMP(ctx, del)
+	case DestinationZAM:
+		r = d.toHospital(ctx, del)
+	default:
+		r = result{err: fault.New(fault.Internal)}
+	}
+	return d.settlement(del, r), r
 }
 
 func cause(err error) error {

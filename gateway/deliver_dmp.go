@@ -86,10 +86,11 @@ func (d *Deliverer) load(ctx context.Context, del Delivery) (work, error) {
 		w.in.Documents[i].Content = content
 		w.bytes = append(w.bytes, content)
 	}
-	// The same stages as at the door, but for the target: the DMP has the last
-	// word on it, and it is about to be asked.
+	// The same stages as at the door, but for what is known of the target: the
+	// DMP has the last word on it, and it is about to be asked.
 	v := verdict{}
-	for _, stage := range []func(context.Context, Inbound, *verdict){g.judgeStructure, g.judgeFlags, g.judgeIdentity} {
+	replaced := func(_ context.Context, in Inbound, v *verdict) { g.judgeReplaced(in, v) }
+	for _, stage := range []func(context.Context, Inbound, *verdict){g.judgeStructure, g.judgeFlags, g.judgeIdentity, replaced} {
 		stage(ctx, w.in, &v)
 		if len(v.faults) > 0 {
 			return w, v.faults[0]

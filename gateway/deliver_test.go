@@ -324,6 +324,34 @@ func TestOutcomeThatCouldNotBeWritten(t *testing.T) {
 	}
 }
 
+// Regression: an attempt that used up its time could not be settled, because it
+// was settled within the same time (found by the kill test, silent hospital).
+func TestAttemptThatUsedUpItsTimeIsSettled(t *testing.T) {
+	r := newRoute(t)
+	r.d.Hospital = deaf{}
+	r.d.Lease = 50 * time.Millisecond
+	d := r.accept(inbound("M1", testdata.CDAOptions{}))
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { r.d.Run(ctx); close(done) }()
+	defer func() { stop(); <-done }()
+	for range 2000 {
+		if slices.Contains(r.outcomes(d.Submission), "zam retry") {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Errorf("never settled: %v", r.outcomes(d.Submission))
+}
+
+// deaf is a hospital that never answers.
+type deaf struct{}
+
+func (deaf) Notify(ctx context.Context, _ gateway.Notice) error {
+	<-ctx.Done()
+	return fault.New("HL7-ZAM-SILENT").Because(ctx.Err())
+}
+
 // The same document in another message: the DMP refuses the double, and the
 // sender is told that it is there.
 func TestSameDocumentInAnotherMessage(t *testing.T) {

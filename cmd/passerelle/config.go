@@ -97,6 +97,8 @@ type DeliveryConfig struct {
 	Max     time.Duration `yaml:"max"`
 	GiveUp  time.Duration `yaml:"give_up"`
 	Workers int           `yaml:"workers"`
+	// AckTimeout is how long the hospital may take to acknowledge a ZAM.
+	AckTimeout time.Duration `yaml:"ack_timeout"`
 }
 
 // StorageConfig is the disk budget.
@@ -158,6 +160,7 @@ func (c *Config) defaults() {
 	or(&c.Delivery.Max, 10*time.Minute)
 	or(&c.Delivery.GiveUp, 7*24*time.Hour)
 	or(&c.Delivery.Workers, 4)
+	or(&c.Delivery.AckTimeout, 30*time.Second)
 	or(&c.Storage.ReserveMiB, 256)
 	for i := range c.HL7 {
 		or(&c.HL7[i].Matrix, "rules")
@@ -185,7 +188,7 @@ func (c *Config) problems(now time.Time) []string {
 	p.oneOf("environment", c.Environment, envProduction, envTest, envSandbox)
 	p.require("data", c.Data)
 	c.gatewayProblems(p, now)
-	c.establishmentProblems(p, now)
+	c.establishmentProblems(p)
 	c.hl7Problems(p, now)
 	c.dmpProblems(p, now)
 	p.oneOf("accept.cda", c.Accept.CDA, "blocking", "strict")
@@ -209,11 +212,11 @@ func (c *Config) gatewayProblems(p *problemList, now time.Time) {
 	if host, _, err := net.SplitHostPort(c.Gateway.HTTP); err == nil && !loopback(host) {
 		p.add("gateway.http", "doit rester sur la boucle locale (127.0.0.1) : cette adresse n'est pas chiffrée")
 	}
-	c.pair(p, "gateway", c.Gateway.Certificate, c.Gateway.Key, x509.ExtKeyUsageServerAuth, now)
-	c.authority(p, "gateway.client_ca", c.Gateway.ClientCA)
+	p.pair(c.Environment, "gateway", c.Gateway.Certificate, c.Gateway.Key, serverRole, now)
+	p.authority(c.Environment, "gateway.client_ca", c.Gateway.ClientCA)
 }
 
-func (c *Config) establishmentProblems(p *problemList, now time.Time) {
+func (c *Config) establishmentProblems(p *problemList) {
 	if len(c.Establishments) == 0 {
 		p.add("establishments", "au moins un établissement est nécessaire")
 	}
@@ -246,7 +249,6 @@ func (c *Config) establishmentProblems(p *problemList, now time.Time) {
 			}
 		}
 	}
-	_ = now
 }
 
 func (c *Config) hl7Problems(p *problemList, now time.Time) {
@@ -269,10 +271,10 @@ func (c *Config) hl7Problems(p *problemList, now time.Time) {
 			}
 		}
 		if h.Certificate != "" || h.Key != "" {
-			c.pair(p, at, h.Certificate, h.Key, x509.ExtKeyUsageServerAuth, now)
+			p.pair(c.Environment, at, h.Certificate, h.Key, serverRole, now)
 		}
 		if h.ClientCA != "" {
-			c.authority(p, at+".client_ca", h.ClientCA)
+			p.authority(c.Environment, at+".client_ca", h.ClientCA)
 		}
 	}
 }
@@ -287,32 +289,40 @@ func (c *Config) dmpProblems(p *problemList, now time.Time) {
 			p.add(name, "adresse d'un simulateur (boucle locale) refusée en production")
 		}
 	}
-	c.pair(p, "dmp", c.DMP.Certificate, c.DMP.Key, x509.ExtKeyUsageClientAuth, now)
-	c.authority(p, "dmp.ca", c.DMP.CA)
+	p.pair(c.Environment, "dmp", c.DMP.Certificate, c.DMP.Key, clientRole, now)
+	p.authority(c.Environment, "dmp.ca", c.DMP.CA)
 }
+
+const (
+	serverRole = x509.ExtKeyUsageServerAuth
+	clientRole = x509.ExtKeyUsageClientAuth
+)
 
 // pair checks that a certificate and its key exist, belong together, are in
 // their dates, and may play the role.
-func (c *Config) pair(p *problemList, at, cert, key string, role x509.ExtKeyUsage, now time.Time) {
+func (p *problemList) pair(environment, at, cert, key string, role x509.ExtKeyUsage, now time.Time) {
+	if at != "" {
+		at += "."
+	}
 	if cert == "" || key == "" {
-		p.add(at+".certificate", "certificat et clé (certificate, key) sont nécessaires")
+		p.add(at+"certificate", "certificat et clé (certificate, key) sont nécessaires")
 		return
 	}
 	kp, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		p.add(at+".certificate", err.Error())
+		p.add(at+"certificate", err.Error())
 		return
 	}
 	leaf, err := x509.ParseCertificate(kp.Certificate[0])
 	if err != nil {
-		p.add(at+".certificate", err.Error())
+		p.add(at+"certificate", err.Error())
 		return
 	}
 	if now.After(leaf.NotAfter) {
-		p.add(at+".certificate", "expiré depuis le "+leaf.NotAfter.Format("02/01/2006")+" : faites-le renouveler")
+		p.add(at+"certificate", "expiré depuis le "+leaf.NotAfter.Format("02/01/2006")+" : faites-le renouveler")
 	}
 	if now.Before(leaf.NotBefore) {
-		p.add(at+".certificate", "pas encore valide : il le sera le "+leaf.NotBefore.Format("02/01/2006"))
+		p.add(at+"certificate", "pas encore valide : il le sera le "+leaf.NotBefore.Format("02/01/2006"))
 	}
 	allowed := len(leaf.ExtKeyUsage) == 0
 	for _, u := range leaf.ExtKeyUsage {
@@ -320,15 +330,15 @@ func (c *Config) pair(p *problemList, at, cert, key string, role x509.ExtKeyUsag
 	}
 	if !allowed {
 		name := map[x509.ExtKeyUsage]string{x509.ExtKeyUsageServerAuth: "serveur (serverAuth)", x509.ExtKeyUsageClientAuth: "client (clientAuth)"}[role]
-		p.add(at+".certificate", "ce certificat ne peut pas jouer le rôle "+name)
+		p.add(at+"certificate", "ce certificat ne peut pas jouer le rôle "+name)
 	}
-	c.noSandbox(p, at+".certificate", leaf)
+	p.noSandbox(environment, at+"certificate", leaf)
 	if info, err := os.Stat(key); err == nil && info.Mode().Perm()&0o077 != 0 {
-		p.add(at+".key", "clé lisible par d'autres utilisateurs : chmod 600")
+		p.add(at+"key", "clé lisible par d'autres utilisateurs : chmod 600")
 	}
 }
 
-func (c *Config) authority(p *problemList, at, file string) {
+func (p *problemList) authority(environment, at, file string) {
 	if file == "" {
 		p.add(at, "fichier PEM des autorités de certification nécessaire")
 		return
@@ -339,12 +349,12 @@ func (c *Config) authority(p *problemList, at, file string) {
 		return
 	}
 	for _, cert := range pool {
-		c.noSandbox(p, at, cert)
+		p.noSandbox(environment, at, cert)
 	}
 }
 
-func (c *Config) noSandbox(p *problemList, at string, cert *x509.Certificate) {
-	if c.Environment == envProduction && isSandboxCertificate(cert) {
+func (p *problemList) noSandbox(environment, at string, cert *x509.Certificate) {
+	if environment == envProduction && isSandboxCertificate(cert) {
 		p.add(at, "certificat du bac à sable refusé en production")
 	}
 }

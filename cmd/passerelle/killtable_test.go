@@ -65,7 +65,7 @@ func holdDMP(when string) func(*rehearsal, []byte) (func(context.Context) error,
 	return func(r *rehearsal, _ []byte) (func(context.Context) error, func()) {
 		r.control(http.MethodPut, "/dmp/faults", sim.Trouble{Mode: sim.Hold, When: when, Path: "/fhir"})
 		return func(ctx context.Context) error {
-				return r.until(ctx, func() bool { return r.counters("/dmp/counters").Held > 0 })
+				return r.until(ctx, func() bool { return r.w.sim.DMPCounters().Held > 0 })
 			}, func() {
 				r.control(http.MethodDelete, "/dmp/faults", nil)
 			}
@@ -81,12 +81,6 @@ func silentHospital(r *rehearsal, message []byte) (func(context.Context) error, 
 		}, func() {
 			r.control(http.MethodDelete, "/hospital/faults", nil)
 		}
-}
-
-func (r *rehearsal) counters(path string) (c sim.Counters) {
-	r.t.Helper()
-	r.getJSON(http.DefaultClient, r.w.info.Control+path, &c)
-	return c
 }
 
 func (r *rehearsal) until(ctx context.Context, reached func() bool) error {
@@ -183,6 +177,9 @@ func (r *rehearsal) killOnce(step killStep, f *flow, random *rand.Rand) {
 	ctx, cancel := context.WithTimeout(r.t.Context(), 60*time.Second)
 	defer cancel()
 	first := startChild(r.t, r.config, step.trap)
+	if step.outside != nil {
+		r.drain(f) // so that what the world holds back is this message
+	}
 	m := f.message()
 
 	sending, stopSending := context.WithCancel(ctx)

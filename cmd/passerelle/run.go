@@ -95,7 +95,7 @@ func (m *Main) Start(ctx context.Context) (err error) {
 		return err
 	}
 	d := &gateway.Deliverer{
-		Gateway: g, Archive: archive, Hospital: m.hospital(), Holder: newID(), Lease: 2 * c.DMP.Timeout, Poll: 2 * time.Second,
+		Gateway: g, Archive: archive, Hospital: m.hospital(), Holder: newID(), Lease: 5 * max(c.DMP.Timeout, c.Delivery.AckTimeout), Poll: 2 * time.Second,
 		Workers: c.Delivery.Workers, Jitter: jitter(m.Random), Log: m.Log,
 		Backoff: gateway.Backoff{First: c.Delivery.First, Max: c.Delivery.Max, GiveUp: c.Delivery.GiveUp},
 	}
@@ -104,7 +104,7 @@ func (m *Main) Start(ctx context.Context) (err error) {
 	if err := m.listenHTTP(alarms); err != nil {
 		return err
 	}
-	if err := m.listenMLLP(g); err != nil {
+	if err := m.listenMLLP(context.WithoutCancel(ctx), g); err != nil {
 		return err
 	}
 	m.running.Go(func() { d.Run(run) })
@@ -179,7 +179,7 @@ func (m *Main) archive() (gateway.Archive, error) {
 		return nil, err
 	}
 	return fhir.NewClient(fhir.ClientConfig{
-		Base: c.FHIR, TokenURL: c.Token, ClientID: c.ClientID, Timeout: c.Timeout, Clock: m.Clock,
+		BaseURL: c.FHIR, TokenURL: c.Token, ClientID: c.ClientID, Timeout: c.Timeout, Clock: m.Clock,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, RootCAs: roots},
 	})
 }
@@ -191,11 +191,11 @@ func (m *Main) hospital() gateway.Hospital {
 		routes[e.FINESSGeo] = e.Hospital
 	}
 	return &hl7v2.Client{
-		Route: func(e gateway.Establishment, _ gateway.Party) (string, bool) {
+		Route: func(e gateway.Establishment, _ gateway.Party) (hl7v2.Target, bool) {
 			addr := routes[e.FINESSGeo]
-			return addr, addr != ""
+			return hl7v2.Target{Address: addr}, addr != ""
 		},
-		Timeout: 30 * time.Second, Clock: m.Clock,
+		Timeout: m.Config.Delivery.AckTimeout,
 	}
 }
 
@@ -255,35 +255,49 @@ func (m *Main) serveHTTP(addr string, conf *tls.Config, h http.Handler) (string,
 }
 
 // listenMLLP opens every HL7 port.
-func (m *Main) listenMLLP(g *gateway.Gateway) error {
+func (m *Main) listenMLLP(ctx context.Context, g *gateway.Gateway) error {
+	s := &hl7v2.Server{Door: g, Clock: m.Clock, Rand: m.Random, Logger: m.Log, Trace: m.trace()}
+	routes := map[string]func(gateway.Party) (gateway.Establishment, bool){}
 	for _, h := range m.Config.HL7 {
-		l, err := net.Listen("tcp", h.Listen)
-		if err != nil {
-			return err
-		}
-		m.MLLP = append(m.MLLP, l.Addr().String())
+		port := hl7v2.Port{Name: h.Listen, Options: hl7v2.Options{Profiles: h.Profiles, Matrix: hl7v2.Matrix(h.Matrix)}}
+		routes[port.Name] = m.route(h)
 		if h.Certificate != "" {
 			conf, err := serverTLS(h.Certificate, h.Key, h.ClientCA)
 			if err != nil {
-				return errors.Join(err, l.Close())
+				return err
 			}
 			if h.ClientCA != "" {
 				conf.ClientAuth = tls.RequireAndVerifyClientCert
 			}
-			l = tls.NewListener(l, conf)
+			port.TLS = conf
 		}
-		s := &hl7v2.Server{
-			Door: g, Route: m.route(h), Clock: m.Clock, Rand: m.Random, Log: m.Log, Trace: m.trace(),
-			Options: hl7v2.Options{Profiles: h.Profiles, Matrix: h.Matrix},
+		l, err := net.Listen("tcp", h.Listen)
+		if err != nil {
+			return err
 		}
-		m.closers = append(m.closers, s.Shutdown)
-		m.running.Go(func() {
-			if err := s.Serve(l); err != nil {
-				m.Log.Error("an MLLP port stopped", "address", l.Addr().String(), "error", err)
-			}
-		})
+		m.closers = append(m.closers, func(context.Context) error { return ignoreClosed(l.Close()) })
+		m.MLLP = append(m.MLLP, l.Addr().String())
+		port.Listener = l
+		s.Ports = append(s.Ports, port)
 	}
+	if len(s.Ports) == 0 {
+		return nil
+	}
+	s.Route = func(port string, from gateway.Party) (gateway.Establishment, bool) { return routes[port](from) }
+	m.closers = append(m.closers, s.Shutdown)
+	m.running.Go(func() {
+		if err := s.Serve(ctx); err != nil {
+			m.Log.Error("the HL7 door stopped", "error", err)
+		}
+	})
 	return nil
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
 }
 
 // route finds the establishment of a sender on one port: exact names first,

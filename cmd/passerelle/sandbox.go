@@ -205,7 +205,7 @@ func sandboxConfig(c worldConfig, s *sim.Sandbox) (Config, error) {
 			FHIR: i.DMP.FHIR, Token: i.DMP.Token, ClientID: files.DMPClientID, Certificate: files.DMPCert, Key: files.DMPKey, CA: i.TLS.CA,
 			Timeout: 10 * time.Second,
 		},
-		Delivery: DeliveryConfig{First: 200 * time.Millisecond, Max: 5 * time.Second},
+		Delivery: DeliveryConfig{First: 200 * time.Millisecond, Max: 5 * time.Second, AckTimeout: 5 * time.Second},
 		Storage:  StorageConfig{ReserveMiB: 64},
 	}
 	cfg.defaults()

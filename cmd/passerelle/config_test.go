@@ -1,0 +1,151 @@
+//go:build !nosandbox
+
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/passerelle-sante/passerelle/conformance/sim"
+)
+
+func TestCheck(t *testing.T) {
+	r := newRehearsal(t)
+	now := time.Now()
+	tests := []struct {
+		name   string
+		change func(*Config)
+		want   []string // each stands in a problem; empty: none
+	}{
+		{"ok/as the sandbox writes it", func(*Config) {}, nil},
+		{"fail/no environment", func(c *Config) { c.Environment = "" }, []string{"environment"}},
+		{"fail/sandbox certificates and addresses in production", func(c *Config) { c.Environment = envProduction },
+			[]string{"gateway.certificate : certificat du bac à sable", "gateway.client_ca : certificat du bac à sable", "dmp.certificate : certificat du bac à sable", "dmp.fhir : adresse d'un simulateur", "dmp.token : adresse d'un simulateur"}},
+		{"fail/everything at once", func(c *Config) { *c = Config{}; c.defaults() },
+			[]string{"environment", "data", "gateway.http", "gateway.https", "gateway.certificate", "gateway.client_ca", "establishments", "dmp.fhir", "dmp.token", "dmp.certificate", "dmp.ca"}},
+		{"fail/health in the open", func(c *Config) { c.Gateway.HTTP = "0.0.0.0:8080" }, []string{"gateway.http"}},
+		{"fail/FINESS", func(c *Config) { c.Establishments[0].FINESSGeo = "12" }, []string{"finess_geo"}},
+		{"fail/two sites with one number", func(c *Config) { c.Establishments = append(c.Establishments, c.Establishments[0]) }, []string{"déjà déclaré"}},
+		{"fail/client certificate as server", func(c *Config) { c.Gateway.Certificate, c.Gateway.Key = c.DMP.Certificate, c.DMP.Key }, []string{"serverAuth"}},
+		{"fail/server certificate as client", func(c *Config) { c.DMP.Certificate, c.DMP.Key = c.Gateway.Certificate, c.Gateway.Key }, []string{"clientAuth"}},
+		{"fail/key of another certificate", func(c *Config) { c.DMP.Key = c.Gateway.Key }, []string{"dmp.certificate"}},
+		{"fail/DMP in clear", func(c *Config) { c.DMP.FHIR = "http://127.0.0.1/fhir" }, []string{"dmp.fhir : adresse https"}},
+		{"fail/port of an undeclared site", func(c *Config) { c.HL7[0].Establishments = []string{"990000099"} }, []string{"non déclaré"}},
+		{"fail/words", func(c *Config) { c.Accept.CDA, c.Accept.PDFA, c.HL7[0].Matrix = "x", "y", "z" }, []string{"accept.cda", "accept.pdfa", "matrix"}},
+		{"fail/time zone", func(c *Config) { c.Accept.Zone = "Lune/Mer" }, []string{"accept.zone"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := loadConfig(r.config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tt.change(&c)
+			got := strings.Join(c.problems(now), "\n")
+			if len(tt.want) == 0 && got != "" {
+				t.Errorf("problems:\n%s", got)
+			}
+			for _, w := range tt.want {
+				if !strings.Contains(got, w) {
+					t.Errorf("nothing about %q in:\n%s", w, got)
+				}
+			}
+		})
+	}
+	t.Run("fail/expired", func(t *testing.T) {
+		c, err := loadConfig(r.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(c.problems(now.AddDate(20, 0, 0)), "\n"); !strings.Contains(got, "expiré") {
+			t.Errorf("%s", got)
+		}
+	})
+}
+
+// The commented configuration must read as one, and nothing in it be wrong but
+// the certificates that a newcomer does not have yet.
+func TestInitThenCheck(t *testing.T) {
+	dir := t.TempDir()
+	var out bytes.Buffer
+	file := filepath.Join(dir, "gateway.yaml")
+	if code := run(t.Context(), []string{"init", file}, &out, &out); code != 0 {
+		t.Fatalf("init: %d\n%s", code, &out)
+	}
+	if code := run(t.Context(), []string{"init", file}, &out, &out); code != exitUsage {
+		t.Errorf("init over an existing file: %d", code)
+	}
+	out.Reset()
+	if code := run(t.Context(), []string{"check", "--config", file}, &out, &out); code != exitWrong {
+		t.Errorf("check: %d", code)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n")[1:] {
+		if !strings.Contains(line, "certificat") {
+			t.Errorf("the commented configuration is wrong beyond its certificates: %s", line)
+		}
+	}
+}
+
+func TestUsage(t *testing.T) {
+	dir := t.TempDir()
+	bad := filepath.Join(dir, "bad.yaml")
+	if err := os.WriteFile(bad, []byte("environnement: test\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name string
+		args []string
+		code int
+		says string
+	}{
+		{"ok/help", []string{"--help"}, 0, "sandbox"},
+		{"fail/no command", nil, exitUsage, "passerelle"},
+		{"fail/unknown command", []string{"fly"}, exitUsage, "fly"},
+		{"fail/no file", []string{"check", "--config", filepath.Join(dir, "none.yaml")}, exitUsage, "none.yaml"},
+		{"fail/misspelt setting", []string{"check", "--config", bad}, exitWrong, "environnement"},
+		{"fail/serve refuses what check refuses", []string{"serve", "--config", bad}, exitWrong, "environnement"},
+		{"fail/demo without gateway", []string{"sandbox", "--demo", "--no-gateway"}, exitUsage, "--no-gateway"},
+		{"fail/once without demo", []string{"sandbox", "--once"}, exitUsage, "--demo"},
+		{"fail/port", []string{"sandbox", "--base-port", "80"}, exitUsage, "--base-port"},
+		{"fail/token without a sandbox", []string{"token", "--info", filepath.Join(dir, "none.json"), "--as", "x"}, exitUsage, "none.json"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var out bytes.Buffer
+			if code := run(t.Context(), tt.args, &out, &out); code != tt.code {
+				t.Errorf("exit %d, want %d\n%s", code, tt.code, &out)
+			}
+			if !strings.Contains(out.String(), tt.says) {
+				t.Errorf("nothing about %q in:\n%s", tt.says, &out)
+			}
+		})
+	}
+}
+
+// The mark that production refuses is the one that the sandbox's CA writes.
+func TestSandboxMark(t *testing.T) {
+	if !strings.HasPrefix(sim.Marker, sandboxMark) {
+		t.Errorf("%q does not begin with %q", sim.Marker, sandboxMark)
+	}
+}
+
+// The same data folder serves one process at a time.
+func TestOneProcessPerFolder(t *testing.T) {
+	r := newRoute(t, nil)
+	second := &Main{Config: r.m.Config, Clock: time.Now, Random: rand.Reader, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	err := second.Start(t.Context())
+	if err == nil {
+		_ = second.Close(t.Context())
+		t.Fatal("two gateways on one journal")
+	}
+	if !strings.Contains(err.Error(), "GW-JOURNAL-LOCKED") {
+		t.Errorf("%v", err)
+	}
+}
