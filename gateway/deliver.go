@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/passerelle-sante/passerelle/gateway/fault"
@@ -35,7 +37,7 @@ type Deliverer struct {
 	Gateway  *Gateway // the rules, applied again before sending
 	Archive  Archive
 	Hospital Hospital
-	Holder   string // distinct for every running instance
+	Holder   string // distinct for every running instance; each lease adds its number
 	Lease    time.Duration
 	Poll     time.Duration // at most this long without looking, for work that other instances queued
 	Workers  int           // deliveries at once, per destination
@@ -43,8 +45,9 @@ type Deliverer struct {
 	Jitter   func() float64 // in [0,1)
 	Log      *slog.Logger
 
-	wake map[string]chan struct{}
-	once sync.Once
+	wake   map[string]chan struct{}
+	once   sync.Once
+	leases atomic.Int64
 }
 
 var destinations = []string{DestinationDMP, DestinationZAM}
@@ -87,7 +90,9 @@ func (d *Deliverer) run(ctx context.Context, destination string) {
 	for ctx.Err() == nil {
 		slots <- struct{}{} // never lease what no worker is free to do
 		now := d.Gateway.Clock()
-		claimed, err := d.Gateway.Journal.Claim(ctx, destination, d.Holder, now, now.Add(d.Lease), 1)
+		// One holder a lease: a late attempt must not settle its successor's.
+		holder := d.Holder + "/" + strconv.FormatInt(d.leases.Add(1), 10)
+		claimed, err := d.Gateway.Journal.Claim(ctx, destination, holder, now, now.Add(d.Lease), 1)
 		if err != nil || len(claimed) == 0 {
 			<-slots
 			if err != nil && ctx.Err() == nil {
@@ -97,7 +102,7 @@ func (d *Deliverer) run(ctx context.Context, destination string) {
 			continue
 		}
 		wg.Go(func() {
-			d.attempt(context.WithoutCancel(ctx), claimed[0])
+			d.attempt(context.WithoutCancel(ctx), lease{claimed[0], holder})
 			<-slots
 			d.Wake() // its follower, or its ZAM, may now be due
 		})
@@ -119,10 +124,16 @@ func (d *Deliverer) wait(ctx context.Context, destination string) {
 	}
 }
 
+// lease is a delivery and the name under which it is held.
+type lease struct {
+	Delivery
+	holder string
+}
+
 // attempt does one delivery once and settles it, whatever comes. A shutdown
 // lets it end. The work has most of the lease, settling has the rest: an attempt
 // that took all its time must still be able to say so.
-func (d *Deliverer) attempt(ctx context.Context, del Delivery) {
+func (d *Deliverer) attempt(ctx context.Context, del lease) {
 	g := d.Gateway
 	g.step(StepLeased, del.Submission)
 	s, r := d.work(ctx, del)
@@ -139,7 +150,7 @@ func (d *Deliverer) attempt(ctx context.Context, del Delivery) {
 		"state", s.State, "code", s.Code, "attempt", del.Attempts, "cause", cause(r.err))
 }
 
-func (d *Deliverer) work(ctx context.Context, del Delivery) (Settlement, result) {
+func (d *Deliverer) work(ctx context.Context, del lease) (Settlement, result) {
 	ctx, cancel := context.WithTimeout(ctx, d.Lease*4/5)
 	defer cancel()
 	var r result
@@ -172,10 +183,10 @@ type result struct {
 }
 
 // settlement turns a result into what the journal commits.
-func (d *Deliverer) settlement(del Delivery, r result) Settlement {
+func (d *Deliverer) settlement(del lease, r result) Settlement {
 	g := d.Gateway
 	now := g.Clock()
-	s := Settlement{Delivery: del.ID, Holder: d.Holder, Sent: del.Sent || r.sent, State: Done, Documents: r.fates}
+	s := Settlement{Delivery: del.ID, Holder: del.holder, Sent: del.Sent || r.sent, State: Done, Documents: r.fates}
 	outcome := OutcomeOK
 	ack := ""
 	if r.err != nil {
@@ -199,7 +210,7 @@ func (d *Deliverer) settlement(del Delivery, r result) Settlement {
 	}
 	for _, m := range marks {
 		e := Event{
-			Submission: del.Submission, Time: now, Step: stepOf(del), Outcome: outcome, Code: s.Code, AckCode: ack,
+			Submission: del.Submission, Time: now, Step: stepOf(del.Delivery), Outcome: outcome, Code: s.Code, AckCode: ack,
 			Destination: del.Destination, Attempt: del.Attempts, Document: m,
 		}
 		if r.warning != "" && outcome == OutcomeOK {
@@ -240,11 +251,11 @@ func ackCode(err error) string {
 
 // toHospital sends one ZAM. Its bytes are the same on every resend, so the
 // hospital can recognise by MSH-10 one whose acknowledgement was lost.
-func (d *Deliverer) toHospital(ctx context.Context, del Delivery) result {
+func (d *Deliverer) toHospital(ctx context.Context, del lease) result {
 	if del.Notice == nil {
 		return result{err: fault.New(fault.Internal)}
 	}
-	if err := d.Gateway.Journal.MarkSent(ctx, del.ID, d.Holder, ""); err != nil {
+	if err := d.Gateway.Journal.MarkSent(ctx, del.ID, del.holder, ""); err != nil {
 		return result{err: err}
 	}
 	err := d.Hospital.Notify(ctx, *del.Notice)

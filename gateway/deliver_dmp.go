@@ -23,7 +23,7 @@ import (
 // A delivery whose Sent mark is set may already have been done: the DMP is
 // asked for the document first (TD3.1b), and only what it does not hold is sent
 // again, under the same lot id.
-func (d *Deliverer) toDMP(ctx context.Context, del Delivery) result {
+func (d *Deliverer) toDMP(ctx context.Context, del lease) result {
 	w, err := d.load(ctx, del)
 	r := result{documents: w.marks, notice: w.notice}
 	if err != nil {
@@ -42,8 +42,8 @@ func (d *Deliverer) toDMP(ctx context.Context, del Delivery) result {
 	return r
 }
 
-// work is what a delivery to the DMP needs, read back from the journal.
-type work struct {
+// request is what a delivery to the DMP needs, read back from the journal.
+type request struct {
 	in     Inbound
 	docs   []judgedDocument
 	bytes  [][]byte
@@ -52,9 +52,9 @@ type work struct {
 	caller dmp.Caller
 }
 
-func (d *Deliverer) load(ctx context.Context, del Delivery) (work, error) {
+func (d *Deliverer) load(ctx context.Context, del lease) (request, error) {
 	g := d.Gateway
-	var w work
+	var w request
 	s, rows, err := g.Journal.Submission(ctx, del.Submission)
 	if err != nil {
 		return w, err
@@ -150,7 +150,7 @@ func entryUUID(kind, delivery string) string {
 }
 
 // deposit feeds or replaces.
-func (d *Deliverer) deposit(ctx context.Context, del Delivery, w work, r *result) {
+func (d *Deliverer) deposit(ctx context.Context, del lease, w request, r *result) {
 	if del.Sent {
 		switch done, err := d.alreadyThere(ctx, w); {
 		case err != nil:
@@ -187,7 +187,7 @@ func (d *Deliverer) deposit(ctx context.Context, del Delivery, w work, r *result
 		}
 		lot.Documents = append(lot.Documents, item)
 	}
-	if err := d.Gateway.Journal.MarkSent(ctx, del.ID, d.Holder, ""); err != nil {
+	if err := d.Gateway.Journal.MarkSent(ctx, del.ID, del.holder, ""); err != nil {
 		r.err = err
 		return
 	}
@@ -207,7 +207,7 @@ func (d *Deliverer) deposit(ctx context.Context, del Delivery, w work, r *result
 
 // alreadyThere asks the DMP whether it holds every document of the lot, with
 // the same bytes.
-func (d *Deliverer) alreadyThere(ctx context.Context, w work) (bool, error) {
+func (d *Deliverer) alreadyThere(ctx context.Context, w request) (bool, error) {
 	for i, doc := range w.docs {
 		held, err := d.Archive.Find(ctx, w.caller, w.in.Patient, doc.metadata.UniqueID)
 		if err != nil {
@@ -224,7 +224,7 @@ func (d *Deliverer) alreadyThere(ctx context.Context, w work) (bool, error) {
 // remove marks every document of the message as deleted. The technical id is
 // noted before the request leaves, so that after a crash the deletion can be
 // asked for again although the document is no longer found.
-func (d *Deliverer) remove(ctx context.Context, del Delivery, w work, r *result) {
+func (d *Deliverer) remove(ctx context.Context, del lease, w request, r *result) {
 	ids := strings.Fields(del.Remote)
 	if len(ids) == 0 {
 		for _, doc := range w.docs {
@@ -238,7 +238,7 @@ func (d *Deliverer) remove(ctx context.Context, del Delivery, w work, r *result)
 			}
 			ids = append(ids, held.ID)
 		}
-		if err := d.Gateway.Journal.MarkSent(ctx, del.ID, d.Holder, strings.Join(ids, " ")); err != nil {
+		if err := d.Gateway.Journal.MarkSent(ctx, del.ID, del.holder, strings.Join(ids, " ")); err != nil {
 			r.err = err
 			return
 		}
@@ -259,7 +259,7 @@ func (d *Deliverer) remove(ctx context.Context, del Delivery, w work, r *result)
 }
 
 // fates is what becomes of the documents once the DMP said yes.
-func fates(w work) []DocumentFate {
+func fates(w request) []DocumentFate {
 	var all []DocumentFate
 	for _, doc := range w.docs {
 		id := doc.metadata.UniqueID.String()

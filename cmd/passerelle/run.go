@@ -20,6 +20,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/passerelle-sante/passerelle/dmp/blob"
 	"github.com/passerelle-sante/passerelle/dmp/fhir"
 	"github.com/passerelle-sante/passerelle/gateway"
 	"github.com/passerelle-sante/passerelle/gateway/fault"
@@ -66,7 +67,7 @@ func (m *Main) Start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+	if err := blob.MakeDir(c.Data); err != nil {
 		return err
 	}
 	stayKey, err := secretFile(filepath.Join(c.Data, "stay.key"), m.Random)
