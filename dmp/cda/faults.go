@@ -49,7 +49,12 @@ const (
 	FaultTime          = "CDA-TIME"           // a date that cannot be read
 	FaultTimeZone      = "CDA-TIME-ZONE"      // a time without its zone
 	FaultPDFA          = "CDA-PDFA"           // the PDF does not declare PDF/A
+	FaultClassUnknown  = "CDA-CLASS-UNKNOWN"  // no class for this type
 	FaultStylesheet    = "CDA-STYLESHEET"     // a stylesheet outside the document
+
+	// Submitted metadata and the document disagree.
+	FaultMetaContradicts = "CDA-META-CONTRADICTS" // on what files or finds the document
+	FaultMetaDiffers     = "CDA-META-DIFFERS"     // on anything else
 )
 
 // Severity is the weight of a finding.

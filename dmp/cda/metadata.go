@@ -26,7 +26,7 @@ func (d *Document) Metadata(content []byte) (dmp.Metadata, []*Finding) {
 	m := dmp.Metadata{
 		UniqueID:           h.ID.ID(),
 		SetID:              h.SetID.ID(),
-		Version:            n.version(h.VersionNumber),
+		Version:            version(h.VersionNumber.Value),
 		Type:               h.Code.DMP(),
 		Title:              h.Title.Value,
 		Language:           h.Language.Value,
@@ -50,7 +50,7 @@ func (d *Document) Metadata(content []byte) (dmp.Metadata, []*Finding) {
 	}
 	class, ok := dmp.ClassOf(h.Code.Code)
 	if !ok && h.Code.Code != "" {
-		n.add(FaultTypeUnknown, h.Code.Place)
+		n.add(FaultClassUnknown, h.Code.Place)
 	}
 	m.Class = class
 	m.Format = n.format()
@@ -101,13 +101,11 @@ func (n *notes) time(v TS) time.Time {
 	return t
 }
 
-func (n *notes) version(v Text) int {
-	if v.Zero() {
-		return 0
-	}
-	i, err := strconv.ParseInt(v.Value, 10, 32)
+// version reads a version number; 0 when there is none that can be used, which
+// a rule says.
+func version(v string) int {
+	i, err := strconv.ParseInt(v, 10, 32)
 	if err != nil || i < 1 {
-		n.add(FaultVersion, v.Place)
 		return 0
 	}
 	return int(i)
