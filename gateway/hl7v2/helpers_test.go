@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -300,8 +299,6 @@ func dataDir(t *testing.T) string {
 	}
 	return dir
 }
-
-var errEnd = errors.New("end")
 
 func mustWrite(t *testing.T, w io.Writer, b []byte) {
 	t.Helper()

@@ -77,8 +77,12 @@ func NewReader(r io.Reader, max int, budget *Budget) *Reader {
 	return &Reader{r: bufio.NewReaderSize(r, readBuffer), max: max, budget: budget}
 }
 
-// Buffered tells whether bytes that were received wait to be read.
-func (r *Reader) Buffered() bool { return r.r.Buffered() > 0 }
+// Buffered tells whether a frame that began to arrive waits to be read. The
+// final CR of the frame before is none.
+func (r *Reader) Buffered() bool {
+	b, _ := r.r.Peek(r.r.Buffered())
+	return bytes.IndexByte(b, startBlock) >= 0
+}
 
 // Frame is one message. Bytes are its own; Release gives their share of the
 // budget back and must be called once.
