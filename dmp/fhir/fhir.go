@@ -43,7 +43,7 @@
 //   - An error status without an OperationOutcome does not come from the DMP
 //     but from something before it (proxy, wrong address): temporary.
 //   - A lunar or partial birth date is cut to the part that a FHIR date can say.
-//   - documents whose uniqueId has an extension are refused before any call: the
+//   - Documents whose uniqueId has an extension are refused before any call: the
 //     urn:oid form of masterIdentifier cannot say one.
 package fhir
 
@@ -77,7 +77,7 @@ const (
 	SystemVisibility      = "https://mos.esante.gouv.fr/NOS/TRE_A07-StatutVisibiliteDocument/FHIR/TRE-A07-StatutVisibiliteDocument"
 	SystemProfessional    = "urn:oid:1.2.250.1.71.4.2.1"
 	SystemStructure       = "urn:oid:1.2.250.1.71.4.2.2"
-	SystemFaults          = "https://passerelle-sante.github.io/fhir/CodeSystem/faults"
+	SystemFaults          = "https://github.com/passerelle-sante/passerelle/fhir/CodeSystem/faults"
 
 	systemIdentifierType = "https://hl7.fr/ig/fhir/core/CodeSystem/fr-core-cs-v2-0203"
 	systemCommune        = "https://mos.esante.gouv.fr/NOS/TRE_R13-CommuneOM/FHIR/TRE-R13-CommuneOM"

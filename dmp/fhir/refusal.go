@@ -3,6 +3,7 @@ package fhir
 import (
 	"net/http"
 	"strconv"
+	"strings"
 
 	models "github.com/samply/golang-fhir-models/fhir-models/fhir"
 )
@@ -109,11 +110,14 @@ func warnings(raw []byte) ([]string, error) {
 	return codes, nil
 }
 
+// maxDigits is fewer than there are in a matricule without its key.
+const maxDigits = 12
+
 // isWord accepts what can be a code and cannot be an identifier of a person.
 func isWord(s string) bool { return IsID(s) && isPath(s) }
 
-// isPath accepts the FHIRPath of an element and nothing that could be a value:
-// digits only as an index.
+// isPath accepts the FHIRPath of an element and nothing that could be an
+// identifier of a person: its digits are indexes.
 func isPath(s string) bool {
 	if s == "" || len(s) > 200 {
 		return false
@@ -122,14 +126,11 @@ func isPath(s string) bool {
 	for _, r := range s {
 		switch {
 		case r >= '0' && r <= '9':
-			if digits++; digits > 4 {
-				return false
-			}
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r == '.', r == '_', r == '[', r == ']', r == '(', r == ')', r == '\'', r == ':', r == '/', r == '-':
-			digits = 0
+			digits++
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', strings.ContainsRune("._[]()':/-", r):
 		default:
 			return false
 		}
 	}
-	return true
+	return digits <= maxDigits
 }

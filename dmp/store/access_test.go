@@ -93,19 +93,19 @@ func TestCallers(t *testing.T) {
 			}
 		})
 	}
-	t.Run("fail/issuer down at first use", func(t *testing.T) {
-		fresh := newWorld(t)
-		tok := fresh.professional(physician)
-		fresh.auth.Close()
-		fresh.search(tok, "DocumentReference", of(patientOpen)).refused(t, 503, "STORE-ISSUER-DOWN")
-	})
 	t.Run("ok/a new key of the issuer is found", func(t *testing.T) {
 		w.signKey = newKey(t)
-		w.clock.Move(time.Minute)
-		w.signWith(jose.ES256, w.signKey, "k1", claims)
+		w.search(w.professional(physician), "DocumentReference", of(patientOpen)).refused(t, 401, "STORE-TOKEN")
 		w.clock.Move(11 * time.Minute)
 		w.search(w.professional(physician), "DocumentReference", of(patientOpen)).bundle(t)
 	})
+}
+
+func TestIssuerDown(t *testing.T) {
+	w := newWorld(t)
+	tok := w.professional(physician)
+	w.auth.Close()
+	w.search(tok, "DocumentReference", of(patientOpen)).refused(t, 503, "STORE-ISSUER-DOWN")
 }
 
 // TestModes says what each mode may not do.

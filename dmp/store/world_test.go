@@ -122,10 +122,10 @@ type world struct {
 	auth    *httptest.Server
 	limits  store.Limits
 
-	mu     sync.Mutex
-	tokens int           // granted by the token endpoint
-	life   time.Duration // of the tokens granted
-	wrap   func(http.Handler) http.Handler
+	mu      sync.Mutex
+	tokens  int           // granted by the token endpoint
+	life    time.Duration // of the tokens granted
+	clients map[string]*http.Client
 }
 
 func must(t *testing.T, err error) {
@@ -137,7 +137,8 @@ func must(t *testing.T, err error) {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), clock: &clock{now: time.Now()}, pki: newPKI(t), signKey: newKey(t), life: time.Hour}
+	t.Parallel()
+	w := &world{t: t, dir: t.TempDir(), clock: &clock{now: time.Now()}, pki: newPKI(t), signKey: newKey(t), life: time.Hour, clients: map[string]*http.Client{}}
 	w.gateway, w.doctor = w.pki.leaf("gateway"), w.pki.leaf("doctor")
 	w.auth = w.serve(http.HandlerFunc(w.authorize))
 	w.open()
@@ -178,9 +179,6 @@ func (w *world) open() {
 	must(w.t, err)
 	w.t.Cleanup(func() { w.store.Close() })
 	handler = w.store
-	if w.wrap != nil {
-		handler = w.wrap(w.store)
-	}
 }
 
 func (w *world) tls(cert tls.Certificate) *tls.Config {
@@ -191,10 +189,20 @@ func (w *world) tls(cert tls.Certificate) *tls.Config {
 	return cfg
 }
 
+// client keeps one client for each certificate.
 func (w *world) client(cert tls.Certificate) *http.Client {
-	tr := &http.Transport{TLSClientConfig: w.tls(cert)}
-	w.t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: 20 * time.Second}
+	name := ""
+	if len(cert.Certificate) > 0 {
+		name = string(cert.Certificate[0])
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.clients[name] == nil {
+		tr := &http.Transport{TLSClientConfig: w.tls(cert)}
+		w.t.Cleanup(tr.CloseIdleConnections)
+		w.clients[name] = &http.Client{Transport: tr, Timeout: 20 * time.Second}
+	}
+	return w.clients[name]
 }
 
 func thumbprint(cert []byte) string {
