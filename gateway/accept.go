@@ -228,9 +228,9 @@ func unavailable(d Decision, err error, receipt Receipt) Decision {
 func (g *Gateway) fingerprint() string {
 	s := g.Settings
 	sum := sha256.Sum256([]byte(strings.Join([]string{
-		g.Rules, s.CDA, s.PDFA, s.Duplicates, string(s.Environment), yes(s.StrictTargets), yes(s.Mail),
+		s.CDA, s.PDFA, s.Duplicates, string(s.Environment), yes(s.StrictTargets), yes(s.Mail),
 	}, "|")))
-	return hex.EncodeToString(sum[:6])
+	return g.Rules + "+" + hex.EncodeToString(sum[:4])
 }
 
 func yes(b bool) string {

@@ -95,6 +95,9 @@ func (g *Gateway) readDocument(claimed InboundDocument, v *verdict) (judgedDocum
 	md, findings := doc.Metadata(claimed.Content)
 	refused := false
 	for _, f := range append(doc.Verdict().Findings, findings...) {
+		if f.Code == ins.FaultTestOID {
+			continue // the environment judges it, with the identity
+		}
 		if f.Severity == cda.Blocking || f.Severity == cda.Error && g.Settings.CDA == "strict" ||
 			f.Code == cda.FaultPDFA && g.Settings.PDFA == "require" {
 			v.refuse(placed(f, claimed.Where))
@@ -184,11 +187,7 @@ func (g *Gateway) judgeIdentity(_ context.Context, in Inbound, v *verdict) {
 			continue
 		}
 		for _, f := range ins.Inspect(leaving.Matricule, leaving.OID) {
-			// Errors were refused by the gate, and test identities are judged
-			// by the environment: in a sandbox they are the rule.
-			if f.Code != ins.FaultTestOID {
-				v.warn(f.Code, d.row.Where)
-			}
+			v.warn(f.Code, d.row.Where) // errors were refused by the gate
 		}
 	}
 }

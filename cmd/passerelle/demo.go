@@ -361,24 +361,6 @@ func (d *demo) atHospital(scenes []*scene) (wrong int, err error) {
 	return wrong, nil
 }
 
-// field reads one field of the first such segment of an ER7 message.
-func field(message []byte, segment string, n int) string {
-	for _, line := range strings.FieldsFunc(string(message), func(r rune) bool { return r == '\r' || r == '\n' }) {
-		f := strings.Split(line, "|")
-		if f[0] != segment {
-			continue
-		}
-		if segment == "MSH" {
-			n--
-		}
-		if n < len(f) {
-			return f[n]
-		}
-		return ""
-	}
-	return ""
-}
-
 func getJSON(ctx context.Context, c *http.Client, link, bearer string, v any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, link, nil)
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/passerelle-sante/passerelle/dmp/blob"
+	"github.com/passerelle-sante/passerelle/dmp/cda"
 	"github.com/passerelle-sante/passerelle/dmp/fhir"
 	"github.com/passerelle-sante/passerelle/gateway"
 	"github.com/passerelle-sante/passerelle/gateway/fault"
@@ -30,8 +31,9 @@ import (
 	"github.com/passerelle-sante/passerelle/ins"
 )
 
-// rulesVersion names the rule sets of this build in each verdict.
-const rulesVersion = "2026-11-21"
+// rulesVersion names the rules of this build in each verdict: ours, then the
+// CDA rule set.
+const rulesVersion = "passerelle 2026.11 / " + cda.RuleSet
 
 // Main is the gateway as production runs it. The end-to-end tests and the
 // sandbox start this same struct.

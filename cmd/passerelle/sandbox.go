@@ -82,6 +82,9 @@ func (c *sandboxCmd) Run(e *env) (err error) {
 	if err := writeConfig(config, w.config); err != nil {
 		return err
 	}
+	if err := writeSamples(filepath.Join(dir, "exemples")); err != nil {
+		return err
+	}
 	if !c.NoGateway {
 		m := &Main{Config: w.config, Clock: w.sim.Now, Random: e.random, Log: quiet}
 		if err := m.Start(e.ctx); err != nil {
@@ -127,6 +130,9 @@ func (c *sandboxCmd) announce(e *env, w *world, config string, took time.Duratio
 	}
 	fmt.Fprintf(e.out, "  DMP simulé (FHIR)     : %s\n  Établissement (ZAM)   : %s, liste : %s\n  Réglage des pannes    : %s\n",
 		i.DMP.FHIR, i.Hospital.MLLP, i.Hospital.Messages, i.Control)
+	if c.Data != "" {
+		fmt.Fprintf(e.out, "  Messages d'exemple    : %s\n", filepath.Join(c.Data, "exemples"))
+	}
 	if c.Info != "" {
 		fmt.Fprintf(e.out, "  Description complète  : %s\n", c.Info)
 	}
@@ -227,6 +233,37 @@ func writeConfig(path string, c Config) error {
 	}
 	head := "# Écrit par « passerelle sandbox » : personnes fictives, autorité jetable. Ne pas utiliser en production.\n"
 	return os.WriteFile(path, append([]byte(head), data...), 0o600)
+}
+
+// samples are messages to send by hand, one file each.
+var samples = []struct {
+	name    string
+	message func(testdata.MessageOptions) []byte
+	options testdata.MessageOptions
+}{
+	{"1-biologie.hl7", testdata.ORU, testdata.MessageOptions{ControlID: "EX-1", Document: testdata.CDAOptions{Level: 3, ID: testdata.DocumentID(1)}}},
+	{"2-biologie-remplacement.hl7", testdata.ORU, testdata.MessageOptions{
+		ControlID: "EX-2", Action: testdata.Replace, Document: testdata.CDAOptions{Level: 3, ID: testdata.DocumentID(2), Replaces: testdata.DocumentID(1)}}},
+	{"3-imagerie.hl7", testdata.MDM, testdata.MessageOptions{ControlID: "EX-3", Document: testdata.CDAOptions{Kind: testdata.Imaging, ID: testdata.DocumentID(3)}}},
+	{"4-imagerie-suppression.hl7", testdata.MDM, testdata.MessageOptions{
+		ControlID: "EX-4", Action: testdata.Delete, Document: testdata.CDAOptions{Kind: testdata.Imaging, ID: testdata.DocumentID(3)}}},
+	{"5-autre-patient.hl7", testdata.MDM, testdata.MessageOptions{
+		ControlID: "EX-5", Document: testdata.CDAOptions{Kind: testdata.Imaging, ID: testdata.DocumentID(5), Patient: testdata.PatientByID(testdata.PatientTrois)}}},
+	{"6-dmp-ferme.hl7", testdata.MDM, testdata.MessageOptions{
+		ControlID: "EX-6", Patient: testdata.PatientByID(testdata.PatientClosed), Document: testdata.CDAOptions{Kind: testdata.Discharge, ID: testdata.DocumentID(6)}}},
+	{"7-admission.hl7", func(o testdata.MessageOptions) []byte { return testdata.ADT(testdata.ADTOptions{MessageOptions: o}) }, testdata.MessageOptions{ControlID: "EX-7"}},
+}
+
+func writeSamples(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, s := range samples {
+		if err := os.WriteFile(filepath.Join(dir, s.name), s.message(s.options), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 type tokenCmd struct {

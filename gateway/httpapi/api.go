@@ -268,8 +268,21 @@ func Problem(w http.ResponseWriter, r *http.Request, f *fault.Fault) {
 	w.WriteHeader(f.HTTP)
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(map[string]any{
-		"type": "urn:passerelle:" + f.Code, "title": title, "status": f.HTTP, "detail": detail, "code": f.Code,
-		"where": f.Where, "temporary": f.Kind == fault.Temporary, "requirements": f.Requirements,
+	_ = enc.Encode(problem{ // the caller went away: nobody is left to tell
+		Type: "urn:passerelle:" + f.Code, Title: title, Status: f.HTTP, Detail: detail, Code: f.Code, Where: f.Where,
+		Temporary: f.Kind == fault.Temporary, Requirements: f.Requirements,
 	})
+}
+
+// problem is RFC 9457 with our members: the stable code, the place, whether the
+// same request may succeed later, and the requirements concerned.
+type problem struct {
+	Type         string   `json:"type"`
+	Title        string   `json:"title"`
+	Status       int      `json:"status"`
+	Detail       string   `json:"detail"`
+	Code         string   `json:"code"`
+	Where        string   `json:"where,omitempty"`
+	Temporary    bool     `json:"temporary"`
+	Requirements []string `json:"requirements,omitempty"`
 }
