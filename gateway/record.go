@@ -17,6 +17,7 @@ type State string
 // delivery.
 const (
 	Due     State = "due"     // waiting for its time, or leased
+	Waiting State = "waiting" // a letter: the operator has it, its report will settle it
 	Done    State = "done"    // the other side answered and said yes
 	Failed  State = "failed"  // permanent: the other side, or a rule, said no
 	Stopped State = "stopped" // a person stopped the retries
@@ -25,12 +26,17 @@ const (
 	Partial      State = "partial"
 	RefusedState State = "refused"
 	Kept         State = "kept"
+	Quarantined  State = "quarantined" // an incoming letter that waits for a person
 )
 
 // The destinations of deliveries.
 const (
-	DestinationDMP = "dmp" // ITI-65, replacement, deletion
-	DestinationZAM = "zam" // Z01 … to the hospital
+	DestinationDMP = "dmp"         // ITI-65, replacement, deletion
+	DestinationZAM = "zam"         // Z01 … to the hospital
+	DestinationPro = "mss-pro"     // a letter to a professional, an organisation or an application
+	DestinationPat = "mss-patient" // a letter to the patient
+	DestinationMDM = "mdm"         // an incoming letter's document, to the hospital
+	DestinationMDN = "mdn"         // what became of an incoming letter, to its sender
 )
 
 // Submission is one message that came through a door, accepted or refused.
@@ -82,6 +88,9 @@ type Delivery struct {
 	Remote        string  // technical id noted before a deletion was sent
 	Notice        *Notice // destination zam
 	Code          string  // last failure
+	Recipient     string  // address, for the destinations of mail
+	Letter        string  // digest of the letter's bytes, once composed: a resend sends these
+	MessageID     string  // of the letter, without angle brackets; distinct among all deliveries
 }
 
 // Event is one line of a timeline, and the event record from which indicators
@@ -123,13 +132,25 @@ type Entry struct {
 type Settlement struct {
 	Delivery  string
 	Holder    string
-	State     State     // Done, Failed, or Due again
-	Due       time.Time // when State is Due
+	State     State     // Done, Failed, Waiting, or Due again
+	Due       time.Time // when State is Due; when Waiting, no report is expected after it
 	Sent      bool      // see Delivery.Sent
 	Code      string
 	Events    []Event
 	Documents []DocumentFate
 	Next      []Delivery // what follows from it: the ZAM of a DMP answer
+}
+
+// Report is what a receipt (DSN or MDN) says of one letter: all of it or
+// nothing. It may come long after the letter was settled, and changes that one
+// delivery only.
+type Report struct {
+	Key      string // unique for ever: what the receipt is about and what it says
+	Delivery string
+	State    State // Done or Failed; empty: the state stays (an MDN says nothing of delivery)
+	Code     string
+	Events   []Event
+	Next     []Delivery // the ZAM that tells it
 }
 
 // DocumentFate is what became of one document in the DMP.
@@ -141,6 +162,7 @@ type DocumentFate struct {
 
 // Query selects submissions, newest first.
 type Query struct {
+	Door      string   // empty: all
 	FINESSGeo []string // sites the caller may see; empty means none
 	ControlID string
 	State     State
@@ -195,6 +217,15 @@ type Journal interface {
 	MarkSent(ctx context.Context, delivery, holder, remote string) error
 	// Settle commits the end of an attempt. ErrLeaseLost if holder lost it.
 	Settle(ctx context.Context, s Settlement) error
+	// MarkLetter is MarkSent for a letter: before it is first submitted, notes
+	// the digest of its bytes (kept before) and its Message-ID. Once noted, both
+	// stand for ever: another value is an error.
+	MarkLetter(ctx context.Context, delivery, holder, digest, messageID string) error
+	// Letter finds a mail delivery by its id, or by Message-ID when id is empty.
+	Letter(ctx context.Context, id, messageID string) (Delivery, error)
+	// Apply commits what a receipt says, whoever holds the delivery: a lease that
+	// is running is lost. ErrDuplicate when the key was applied before.
+	Apply(ctx context.Context, r Report) error
 	// NextDue is the earliest time at which a delivery of the destination is
 	// due or a lease on one ends; zero when there is none.
 	NextDue(ctx context.Context, destination string) (time.Time, error)
