@@ -238,14 +238,11 @@ func (p *parser) chars(n *node, t xml.CharData, start int) {
 		return
 	}
 	raw := p.doc.text[start:p.dec.InputOffset()]
-	if !bytes.Equal(raw, t) {
-		raw = bytes.Clone(t)
-	}
-	if len(n.text) == 0 {
-		n.text = raw
+	if len(n.text) == 0 && bytes.Equal(raw, t) {
+		n.text = raw[:len(raw):len(raw)] // appending copies it, once
 		return
 	}
-	n.text = append(n.text[:len(n.text):len(n.text)], raw...)
+	n.text = append(n.text, t...)
 }
 
 // plain gives the attributes without namespace declarations.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/text/encoding/charmap"
@@ -91,6 +92,23 @@ func TestRead(t *testing.T) {
 				t.Errorf("where %q, want %q", f.FaultWhere(), c.where)
 			}
 		})
+	}
+}
+
+// TestReadManyPieces reads a text cut in many pieces: joining them must not cost
+// the square of their number.
+func TestReadManyPieces(t *testing.T) {
+	const pieces = 200_000
+	doc := `<ClinicalDocument xmlns="urn:hl7-org:v3"><title>` + strings.Repeat("x<!---->", pieces) + `</title></ClinicalDocument>`
+	d, err := Read([]byte(doc))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := len(d.Header.Title.Value); got != pieces {
+		t.Errorf("title of %d characters, want %d", got, pieces)
+	}
+	if !strings.Contains(string(d.text), "<!---->") {
+		t.Error("the document was written over")
 	}
 }
 
@@ -234,10 +252,21 @@ func FuzzRead(f *testing.F) {
 		doc := load(f, name)
 		f.Add(doc)
 		f.Add(doc[:len(doc)*2/3])
-		f.Add(append([]byte("\xef\xbb\xbf"), doc...))
 	}
-	f.Add([]byte(`<?xml version="1.0" encoding="ISO-8859-1"?><ClinicalDocument xmlns="urn:hl7-org:v3"><component/><component><nonXMLBody/><structuredBody/></component></ClinicalDocument>`))
-	f.Add([]byte(`<x:stylesheet xmlns:x="http://www.w3.org/1999/XSL/Transform"><ClinicalDocument xmlns="urn:hl7-org:v3"><section><entry><observationMedia><value/></observationMedia></entry></section></ClinicalDocument></x:stylesheet>`))
+	// Small ones mutate faster.
+	const open = `<ClinicalDocument xmlns="urn:hl7-org:v3">`
+	for _, body := range []string{
+		`<id root="1.2"/><code code="11488-4"/><effectiveTime value="20260105+0100"/><recordTarget><patientRole><id root="1.2.250.1.213.1.4.10" extension="284057511234528"/><patient><name><family qualifier="BR">A</family><given>B</given></name><birthTime value="1984"/></patient></patientRole></recordTarget>`,
+		`<component/><component><nonXMLBody><text mediaType="application/pdf" representation="B64">JVBERi0x</text></nonXMLBody><structuredBody/></component>`,
+		`<component><structuredBody><component><section><text>a<b/></text><entry><observationMedia><value mediaType="image/png">iVBOR</value></observationMedia></entry></section></component></structuredBody></component>`,
+		`<author><time value="2026"/><assignedAuthor><id/><assignedPerson><name><prefix>M</prefix></name></assignedPerson><telecom value="tel:1" use="H"/></assignedAuthor></author><documentationOf><serviceEvent><effectiveTime><low value="1"/></effectiveTime></serviceEvent></documentationOf>`,
+		`<title><![CDATA[a]]>&#233;<!-- b -->c</title><versionNumber value="-1"/><languageCode code="fr" nullFlavor="X"/>`,
+	} {
+		f.Add([]byte(open + body + `</ClinicalDocument>`))
+	}
+	f.Add([]byte("\xef\xbb\xbf" + open + `</ClinicalDocument>`))
+	f.Add([]byte("<?xml version=\"1.0\" encoding=\"ISO-8859-15\"?>" + open + "<title>\xe9\xa4</title></ClinicalDocument>"))
+	f.Add([]byte(`<?xml-stylesheet href="//x"?><x:stylesheet xmlns:x="http://www.w3.org/1999/XSL/Transform">` + open + `</ClinicalDocument></x:stylesheet>`))
 	f.Add([]byte(`<!DOCTYPE a [<!ENTITY b "c">]><a/>`))
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		d, err := Read(doc)
@@ -249,16 +278,57 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 		v := d.Verdict()
-		if len(v.Findings) != len(d.Blocking())+len(d.Warnings()) {
-			t.Error("a finding is neither blocking nor a warning")
+		for _, found := range v.Findings {
+			if _, ok := RuleOf(found.Rule); !ok || found.Code == "" || found.Severity == 0 {
+				t.Errorf("finding %+v", found)
+			}
 		}
 		m, _ := d.Metadata(doc)
 		if m.Size != int64(len(doc)) || (m.Patient.Matricule == "") != (m.Patient.OID == "") {
 			t.Errorf("%+v", m)
+		}
+		if len(Compare(m, m)) != 0 {
+			t.Error("the metadata contradict themselves")
 		}
 		again, err := Read(doc)
 		if err != nil || len(again.Verdict().Findings) != len(v.Findings) {
 			t.Error("a second reading says something else")
 		}
 	})
+}
+
+func FuzzParseTime(f *testing.F) {
+	for _, s := range []string{"2021", "20210108111700+0100", "20210108111700.123-0330", "2021010811170", "+", "", "99999999999999"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got, zoned, ok := ParseTime(s, paris)
+		if ok != !got.IsZero() && s[:min(4, len(s))] != "0001" || zoned && !strings.ContainsAny(s, "+-") {
+			t.Errorf("%q: %v %v %v", s, got, zoned, ok)
+		}
+	})
+}
+
+// TestSharedDocument judges one document from several goroutines: a Document
+// does not change after Read (run with -race).
+func TestSharedDocument(t *testing.T) {
+	doc := load(t, "level1.xml")
+	d, err := Read(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := len(d.Verdict().Findings)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if got := len(d.Verdict().Findings); got != want {
+				t.Errorf("%d findings, want %d", got, want)
+			}
+			d.Metadata(doc)
+			if _, err := d.Body.File.Bytes(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }
