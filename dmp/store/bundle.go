@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"mime"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/passerelle-sante/passerelle/dmp"
+	"github.com/passerelle-sante/passerelle/dmp/cda"
 	"github.com/passerelle-sante/passerelle/dmp/fhir"
 	"github.com/passerelle-sante/passerelle/ins"
 )
@@ -98,6 +100,7 @@ func readLot(body []byte) (*lot, error) {
 		d.judgeLabels(&out)
 		l.judgeSourcePatient(d, &out)
 		d.judgeContent(&out)
+		l.judgeCDA(d, &out)
 	}
 	l.judgeReplacements(&out)
 	return l, out.err()
@@ -338,13 +341,44 @@ func (d *document) judgeContent(out *refusals) {
 	d.hash = base64.StdEncoding.EncodeToString(sum[:])
 }
 
+// judgeCDA compares a CDA with what is said of it, on what files it: its id,
+// its patient, its type. What the CDA does not say is not held against it here.
+func (l *lot) judgeCDA(d *document, out *refusals) {
+	if d.binary == nil || !isXML(d.contentType) {
+		return
+	}
+	doc, err := cda.Read(d.content)
+	var finding *cda.Finding
+	if errors.As(err, &finding) && finding.Code == cda.FaultNotCDA {
+		return // another XML, such as a signature
+	}
+	if err != nil {
+		out.add(FaultCDA, d.binary.at("data"))
+		return
+	}
+	if id := doc.Header.ID.ID(); !id.Zero() && fhir.OIDPrefix+id.String() != d.uniqueID {
+		out.add(FaultCDADiffers, d.at("masterIdentifier"))
+	}
+	if who := doc.Patient(); who.Matricule != "" && (who.Matricule != l.matricule || who.OID != l.oid) {
+		out.add(FaultCDADiffers, d.at("subject"))
+	}
+	if code := doc.Header.Code.Code; code != "" && !slices.ContainsFunc(codings(d.resource.Get("type")), func(c [2]string) bool { return c[1] == code }) {
+		out.add(FaultCDADiffers, d.at("type"))
+	}
+}
+
+func isXML(contentType string) bool {
+	kind, _, err := mime.ParseMediaType(contentType)
+	return err == nil && (kind == "text/xml" || kind == "application/xml" || strings.HasSuffix(kind, "+xml"))
+}
+
 // looksLike compares the first bytes with a media type. A type whose beginning
 // we do not know passes.
 func looksLike(kind string, content []byte) bool {
 	switch {
 	case kind == "application/pdf":
 		return bytes.HasPrefix(content, []byte("%PDF-"))
-	case kind == "text/xml", kind == "application/xml", strings.HasSuffix(kind, "+xml"):
+	case isXML(kind):
 		head := bytes.TrimLeft(bytes.TrimPrefix(content, []byte("\ufeff")), " \t\r\n")
 		lower := bytes.ToLower(head[:min(len(head), 64)])
 		return bytes.HasPrefix(head, []byte("<")) && !bytes.HasPrefix(lower, []byte("<!doctype html")) && !bytes.HasPrefix(lower, []byte("<html"))

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -175,6 +176,11 @@ func TestRefusedLots(t *testing.T) {
 		{"fail/data not base64", swapData(t, good, "%%%%"), 422, "STORE-VALUE"},
 		{"fail/two patients", last(patientOpen.Matricule+`"},"date"`, patientTwo.Matricule+`"},"date"`), 422, "STORE-PATIENT-DIFFERS"},
 		{"fail/traits of another patient", last(`"value":"`+patientOpen.Matricule, `"value":"`+patientTwo.Matricule), 422, "STORE-PATIENT-DIFFERS"},
+		{"fail/CDA cut short", swapDocument(t, base, `<ClinicalDocument xmlns="urn:hl7-org:v3"><id`), 422, "STORE-CDA"},
+		{"fail/CDA with a DTD", swapDocument(t, base, `<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><ClinicalDocument xmlns="urn:hl7-org:v3">&e;</ClinicalDocument>`), 422, "STORE-CDA"},
+		{"fail/CDA of another id", swapDocument(t, base, `<ClinicalDocument xmlns="urn:hl7-org:v3"><id root="1.2.250.1.999.1.77"/></ClinicalDocument>`), 422, "STORE-CDA-DIFFERS"},
+		{"fail/CDA of another type", swapDocument(t, base, `<ClinicalDocument xmlns="urn:hl7-org:v3"><id root="1.2.250.1.999.1.1"/><code code="34112-3" codeSystem="2.16.840.1.113883.6.1"/></ClinicalDocument>`), 422, "STORE-CDA-DIFFERS"},
+		{"fail/CDA of another patient", swapDocument(t, base, `<ClinicalDocument xmlns="urn:hl7-org:v3"><id root="1.2.250.1.999.1.1"/><recordTarget><patientRole><id root="1.2.250.1.213.1.4.10" extension="`+patientTwo.Matricule+`"/></patientRole></recordTarget></ClinicalDocument>`), 422, "STORE-CDA-DIFFERS"},
 		{"fail/binary nobody names", splice(t, good, 2, `"urn:uuid:00000000-0000-4000-8000-000000000000"`, "content", "0", "attachment", "url"), 422, "STORE-REFERENCE"},
 		{"fail/no DMP", strings.ReplaceAll(good, patientOpen.Matricule, patientNone.Matricule), 404, "STORE-NO-DMP"},
 		{"fail/closed DMP", strings.ReplaceAll(good, patientOpen.Matricule, patientClosed.Matricule), 422, "STORE-DMP-CLOSED"},
@@ -197,6 +203,10 @@ func TestRefusedLots(t *testing.T) {
 		if n := blobs(t, w.dir); n != 0 {
 			t.Errorf("%d blobs after refusals", n)
 		}
+	})
+	t.Run("ok/the same CDA, all agreed", func(t *testing.T) {
+		d := someDeposit("1.2.250.1.999.2.9", someDocument("1.2.250.1.999.1.9", ""))
+		w.post(tok, []byte(swapDocument(t, d, `<ClinicalDocument xmlns="urn:hl7-org:v3"><id root="1.2.250.1.999.1.9"/><code code="11502-2" codeSystem="2.16.840.1.113883.6.1"/><recordTarget><patientRole><id root="1.2.250.1.213.1.4.10" extension="`+patientOpen.Matricule+`"/></patientRole></recordTarget></ClinicalDocument>`))).bundle(t)
 	})
 	t.Run("ok/the good lot", func(t *testing.T) { w.post(tok, []byte(good)).bundle(t) })
 	t.Run("ok/audit", func(t *testing.T) {
@@ -229,6 +239,14 @@ func splice(t *testing.T, bundle string, i int, raw string, path ...string) stri
 		}
 	}
 	return string(fhir.Splice(n, at.Replace(raw)))
+}
+
+// swapDocument builds the lot with another first document.
+func swapDocument(t *testing.T, d dmp.Deposit, content string) string {
+	t.Helper()
+	d.Documents = slices.Clone(d.Documents)
+	d.Documents[0].Content = []byte(content)
+	return string(build(t, d))
 }
 
 // swapData gives the first Binary other data.

@@ -59,6 +59,8 @@ const (
 	FaultHash           = "STORE-HASH"            // hash is not that of the bytes
 	FaultSize           = "STORE-SIZE"            // size is not that of the bytes
 	FaultContentType    = "STORE-CONTENT-TYPE"    // bytes are of another type
+	FaultCDA            = "STORE-CDA"             // the CDA cannot be read
+	FaultCDADiffers     = "STORE-CDA-DIFFERS"     // the CDA contradicts its entry
 	FaultReplacement    = "STORE-REPLACEMENT"     // relatesTo and patch disagree
 
 	// The record.

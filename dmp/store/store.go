@@ -58,6 +58,8 @@
 //     deposit is refused: a professional's deposit leaves through the gateway.
 //   - The same document in another lot is 409, with the same bytes or not.
 //   - A replaced document of another patient is answered as unknown.
+//   - A CDA is compared with its entry on id, patient and type; whether it is a
+//     good CDA is judged before it comes here.
 //   - Folders, FHIR documents and Patient entries are refused by name (422).
 //   - Attributes other than status (masking, archiving) are refused by 422 until
 //     they are served; any other element by 405.

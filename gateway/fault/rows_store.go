@@ -331,6 +331,22 @@ var storeRows = []Row{
 		FixEN: "Make attachment.contentType, Binary.contentType and the bytes agree.",
 	},
 	{
+		Code: "STORE-CDA", Kind: Permanent, HTTP: 422, FHIR: "invalid",
+		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{554, "5.6.0"},
+		FR:    "Le document CDA est illisible.",
+		EN:    "The CDA document cannot be read.",
+		FixFR: "Vérifiez l'encodage et la syntaxe XML ; ni DTD ni entité ne sont acceptées.",
+		FixEN: "Check encoding and XML syntax; no DTD or entity is accepted.",
+	},
+	{
+		Code: "STORE-CDA-DIFFERS", Kind: Permanent, HTTP: 422, FHIR: "business-rule",
+		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{554, "5.6.0"},
+		FR:    "Le document CDA contredit sa fiche.",
+		EN:    "The CDA document contradicts its entry.",
+		FixFR: "Accordez l'identifiant, le patient et le type du CDA avec l'élément indiqué.",
+		FixEN: "Make id, patient and type of the CDA agree with the element named.",
+	},
+	{
 		Code: "STORE-REPLACEMENT", Kind: Permanent, HTTP: 422, FHIR: "business-rule",
 		HL7: HL7{"AE", "207", "900"}, SMTP: SMTP{554, "5.6.0"},
 		FR:    "Le remplacement est incomplet.",
