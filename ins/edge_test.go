@@ -9,7 +9,7 @@ import (
 )
 
 // The numbers are those of the table of edge cases of the INS digest (§9).
-// Rows 26 and 27 need the dated table of communes; row 36 stands for PID-3.
+// Row 36 stands for PID-3.
 func TestEdgeCases(t *testing.T) {
 	const (
 		ok     = ""
@@ -41,6 +41,17 @@ func TestEdgeCases(t *testing.T) {
 		return worst(ins.Judge(ins.Identity{Traits: ins.Traits{FirstGiven: f, GivenNames: list}}))
 	}
 	parse := func(s string) string { _, e := ins.ParseMatricule(s); return err(e) }
+	placed := func(code, born string) string {
+		day, e := ins.ParseBirthDate(born)
+		if e != nil {
+			t.Fatal(e)
+		}
+		// The syntax is no error, the table only warns.
+		if v := worst(ins.Judge(ins.Identity{Traits: ins.Traits{BirthDate: born, BirthPlace: code}})); v != ok {
+			return v
+		}
+		return worst(embedded(t).Judge(code, day))
+	}
 	held := func(change func(*ins.Identity)) string { return worst(ins.Judge(with(change))) }
 	filed := func(change func(*ins.Identity)) string {
 		_, ok := ins.Policy{}.File(with(change), []ins.Candidate{{Identity: qualified()}}).Filed()
@@ -88,6 +99,8 @@ func TestEdgeCases(t *testing.T) {
 		{"24 ok/sex-digit", judged("180032B02040123", "", "", "F"), warn},
 		{"25 ok/century-1909", judged("109076322083489", "1909-07-14", "", "M"), ok},
 		{"25 ok/century-2009", judged("109076322083489", "2009-07-14", "", "M"), ok},
+		{"26 fail/code-before-its-time", placed("97801", "1990-07-01"), warn},
+		{"27 ok/place-of-no-table", placed("2A020", "1997-02-26"), warn},
 		{"28 ok/unknown-place-PROV", worst(ins.Judge(ins.Identity{Status: ins.Provisional, Traits: ins.Traits{BirthPlace: "99999"}})), ok},
 		{"28 ok/unknown-place-QUAL", held(func(id *ins.Identity) { id.Traits.BirthPlace = "99999" }), warn},
 		{"29 fail/13", matricule("2790351215189", ins.OIDTest), reject},

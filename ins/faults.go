@@ -19,6 +19,8 @@ const (
 	FaultFirstGiven    = "INS-FIRST-GIVEN"        // the first given name does not begin the list
 	FaultBirthDate     = "INS-BIRTH-DATE"         // not a day of the calendar, or an impossible one
 	FaultBirthPlace    = "INS-BIRTH-PLACE"        // not an official geographic code, or the unknown place
+	FaultPlaceUnknown  = "INS-PLACE-UNKNOWN"      // a geographic code that the table does not have
+	FaultPlaceDate     = "INS-PLACE-DATE"         // a geographic code that was not in force on the birth date
 	FaultSex           = "INS-SEX"                // not a sex that an identity may hold
 	FaultStatus        = "INS-STATUS"             // a status that the identity cannot have
 	FaultAttributes    = "INS-ATTRIBUTES"         // attributes that exclude each other or the status

@@ -39,8 +39,17 @@
 //   - A record absorbed by a merge gives its INS up: two records never hold one.
 //   - The devices of high trust are a short list ([DefaultDevices]); those that
 //     need a second device (minors) are for the site to add.
-//   - Whether an official geographic code exists is not judged here: communes
-//     are renumbered, and INSi returns codes of no table.
+//   - Whether an official geographic code exists is advice ([COG]), never part
+//     of [Judge]: communes are renumbered, and INSi returns codes of no table.
+//     The table carries few dates, because its sources give none.
+//
+// # Data of others
+//
+// The embedded table of places is made of the communes of the npm package
+// @etalab/decoupage-administratif 6.0.0 of 9 March 2026, from the code officiel
+// géographique of INSEE (data: Licence Ouverte / Etalab 2.0; package: MIT), and
+// of the countries of TRE_R20 of the Agence du Numérique en Santé (version
+// 20230718120000). [COG.Source] says the same of the table at hand.
 package ins
 
 // OID is the object identifier of the authority that assigned a matricule.

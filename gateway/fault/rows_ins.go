@@ -128,6 +128,20 @@ var insRows = []Row{
 		FixEN: "Give the 5 characters of the commune's code at birth, or 99 and the country code; 99999 only when the place is unknown.",
 	},
 	{
+		Code: "INS-PLACE-UNKNOWN", Kind: Permanent, HTTP: 422, FHIR: "value",
+		HL7: HL7{"AE", "207", "905"}, SMTP: SMTP{550, "5.7.1"},
+		FR: "Le code du lieu de naissance ne figure ni parmi les communes, actuelles ou anciennes, ni parmi les pays connus.", EN: "The code of the birth place is neither a commune, present or former, nor a country of the table.",
+		FixFR: "Avertissement : s'il vient de l'INSi, ne le modifiez pas ; s'il a été saisi, vérifiez-le sur le titre d'identité.",
+		FixEN: "A warning: leave it as it is when it comes from INSi; when it was typed, check it on the identity document.",
+	},
+	{
+		Code: "INS-PLACE-DATE", Kind: Permanent, HTTP: 422, FHIR: "value",
+		HL7: HL7{"AE", "207", "905"}, SMTP: SMTP{550, "5.7.1"},
+		FR: "Le code du lieu de naissance n'était pas en vigueur à la date de naissance.", EN: "The code of the birth place was not in force on the birth date.",
+		FixFR: "Avertissement : s'il vient de l'INSi, ne le modifiez pas ; s'il a été saisi, reprenez le code en vigueur à la naissance.",
+		FixEN: "A warning: leave it as it is when it comes from INSi; when it was typed, take the code in force at birth.",
+	},
+	{
 		Code: "INS-SEX", Kind: Permanent, HTTP: 422, FHIR: "value",
 		HL7: HL7{"AE", "207", "905"}, SMTP: SMTP{550, "5.7.1"},
 		FR: "Le sexe n'a pas une valeur admise.", EN: "The sex has no allowed value.",
