@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -176,8 +177,19 @@ func grown(t testing.TB, size int) []byte {
 }
 
 func benchmarkCheck(b *testing.B, doc []byte) {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	kept, err := Read(doc)
+	if err != nil {
+		b.Fatal(err)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
 	b.SetBytes(int64(len(doc)))
 	b.ReportAllocs()
+	defer b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(len(doc)), "kept/byte")
+	defer runtime.KeepAlive(kept)
 	for b.Loop() {
 		d, err := Read(doc)
 		if err != nil {

@@ -139,6 +139,25 @@ func (n *notes) format() dmp.Code {
 	return format
 }
 
+// Model is the document model (volet) that a structured document declares.
+type Model struct {
+	Root    string `json:"root"`
+	Name    string `json:"name"`    // short name of TRE_R220: CR-BIO, VSM, …
+	Version string `json:"version"` // extension of the templateId, such as 2024.01
+}
+
+// Model finds the model of the document; false when it declares none that
+// TRE_R220 knows. Its own rules are not judged: see [SourceStructure] for what
+// is.
+func (d *Document) Model() (Model, bool) {
+	for _, t := range d.Models {
+		if name, ok := dmp.ModelName(t.Root); ok {
+			return Model{Root: t.Root, Name: name, Version: t.Extension}, true
+		}
+	}
+	return Model{}, false
+}
+
 // mainAct is the first act with a start; the zero Act when there is no act.
 func (h *Header) mainAct() Act {
 	for _, a := range h.Acts {

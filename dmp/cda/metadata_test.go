@@ -156,6 +156,38 @@ func TestMetadataSelfRendering(t *testing.T) {
 	}
 }
 
+func TestModel(t *testing.T) {
+	for _, c := range []struct {
+		name, file string
+		want       Model
+		ok         bool
+	}{
+		{"ok/letter of discharge", "level3.xml", Model{Root: "1.2.250.1.213.1.1.1.29", Name: "LDL-SES", Version: "2022.01"}, true},
+		{"fail/not structured", "level1.xml", Model{}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d, err := Read(load(t, c.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, ok := d.Model(); got != c.want || ok != c.ok {
+				t.Errorf("%+v %v", got, ok)
+			}
+		})
+	}
+}
+
+func TestVerdictNamesItsRules(t *testing.T) {
+	d, err := Read(load(t, "level1.xml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := d.Verdict()
+	if v.RuleSet != RuleSet || !strings.Contains(RuleSet, RuleSetVersion) || RuleSet != "passerelle-cda "+RuleSetVersion+" "+fingerprint() {
+		t.Errorf("rule set %q", v.RuleSet)
+	}
+}
+
 func TestParseTime(t *testing.T) {
 	for _, c := range []struct {
 		name, in, want string // RFC 3339 in UTC

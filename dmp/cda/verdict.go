@@ -1,8 +1,39 @@
 package cda
 
-// RuleSet names the version of the rules in every verdict. It changes with any
-// change of the rule table or of the value sets.
-const RuleSet = "passerelle-cda 2026.11 (CI-SIS structuration minimale 2017-12-13, JDV 2024-12-13)"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/passerelle-sante/passerelle/dmp"
+)
+
+// RuleSetVersion is the version of the rules. It changes with any change of what
+// a rule means.
+const RuleSetVersion = "2026.11.1"
+
+// RuleSet names the rules in every verdict: their version, and a fingerprint of
+// the rule table, of the schema and of the value sets, which changes with any
+// of them.
+var RuleSet = "passerelle-cda " + RuleSetVersion + " " + fingerprint()
+
+func fingerprint() string {
+	h := sha256.New()
+	for _, r := range rules {
+		fmt.Fprintln(h, r.ID, r.Code, r.Severity, r.XPath, r.FR, r.Fix, r.Source, r.Mutants)
+	}
+	for _, t := range schemaTypes {
+		fmt.Fprintln(h, t)
+	}
+	for _, s := range []*dmp.ValueSet{
+		dmp.SetJ01, dmp.SetJ02, dmp.SetJ04, dmp.SetJ07, dmp.SetJ47, dmp.SetJ141, dmp.SetJ142,
+		dmp.SetJ143, dmp.SetJ144, dmp.SetJ245, dmp.SetJ246,
+	} {
+		fmt.Fprintln(h, s.Name, s.Version, s.Len())
+	}
+	fmt.Fprintln(h, dmp.TypeTables, dmp.FormatTables)
+	return hex.EncodeToString(h.Sum(nil)[:4])
+}
 
 // Sources of rules.
 const (
