@@ -21,6 +21,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/passerelle-sante/passerelle/dmp/sqldb"
+	"github.com/passerelle-sante/passerelle/gateway/fault"
 )
 
 // Issuer is an authorization server whose tokens are believed.
@@ -163,25 +164,29 @@ type issuer struct {
 	mu      sync.Mutex // also held during a fetch: one at a time
 	keys    jose.JSONWebKeySet
 	fetched time.Time
+	tried   time.Time // last fetch, successful or not
 }
 
-// key finds the key of a token. A kid that we do not know makes the set be
-// fetched again, but not more often than every keySetInterval.
+// key finds the key of a token. A set that is old, or a kid that we do not
+// know, makes the set be fetched, but not more often than every keySetInterval;
+// while the issuer is down, old keys serve.
 func (i *issuer) key(ctx context.Context, kid, alg string) (any, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	age := i.clock().Sub(i.fetched).Abs()
-	if i.fetched.IsZero() || age > keySetAge {
-		if err := i.fetch(ctx); err != nil && i.fetched.IsZero() {
-			return nil, refusals{faultsOf(refuse(FaultIssuerDown))[0].Because(err)}
-		}
+	now := i.clock()
+	mayFetch := i.fetched.IsZero() || now.Sub(i.tried).Abs() > keySetInterval
+	var failed error
+	if mayFetch && now.Sub(i.fetched).Abs() > keySetAge {
+		failed = i.fetch(ctx)
+		mayFetch = false
 	}
 	key := i.find(kid, alg)
-	if key == nil && age > keySetInterval {
-		if err := i.fetch(ctx); err != nil {
-			return nil, refusals{faultsOf(refuse(FaultIssuerDown))[0].Because(err)}
-		}
+	if key == nil && mayFetch {
+		failed = i.fetch(ctx)
 		key = i.find(kid, alg)
+	}
+	if key == nil && failed != nil {
+		return nil, refusals{fault.New(FaultIssuerDown).Because(failed)}
 	}
 	if key == nil {
 		return nil, refuse(FaultToken)
@@ -211,6 +216,7 @@ func (i *issuer) find(kid, alg string) any {
 
 func (i *issuer) fetch(ctx context.Context) error {
 	// One caller that gives up must not make the fetch fail for the others.
+	i.tried = i.clock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keySetTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, i.JWKSURL, nil)

@@ -108,6 +108,15 @@ func TestIssuerDown(t *testing.T) {
 	w.search(tok, "DocumentReference", of(patientOpen)).refused(t, 503, "STORE-ISSUER-DOWN")
 }
 
+// TestIssuerGoesDown keeps serving with the keys that are known.
+func TestIssuerGoesDown(t *testing.T) {
+	w := newWorld(t)
+	w.search(w.professional(physician), "DocumentReference", of(patientOpen)).bundle(t)
+	w.auth.Close()
+	w.clock.Move(20 * time.Minute)
+	w.search(w.professional(physician), "DocumentReference", of(patientOpen)).bundle(t)
+}
+
 // TestModes says what each mode may not do.
 func TestModes(t *testing.T) {
 	w := newWorld(t)

@@ -17,6 +17,7 @@ import (
 	"github.com/passerelle-sante/passerelle/dmp"
 	"github.com/passerelle-sante/passerelle/dmp/cda"
 	"github.com/passerelle-sante/passerelle/dmp/fhir"
+	"github.com/passerelle-sante/passerelle/gateway/fault"
 	"github.com/passerelle-sante/passerelle/ins"
 )
 
@@ -69,7 +70,7 @@ type document struct {
 func readLot(body []byte) (*lot, error) {
 	root, err := fhir.Parse(body)
 	if err != nil {
-		return nil, refusals{faultsOf(refuse(FaultJSON))[0].Because(err)}
+		return nil, refusals{fault.New(FaultJSON).Because(err)}
 	}
 	if root.Get("resourceType").Text() != "Bundle" || root.Get("type").Text() != "transaction" || !root.Get("entry").Is(fhir.Array) {
 		return nil, refuseAt(FaultNotTransaction, "Bundle.type")

@@ -469,3 +469,27 @@ func TestClockGoesBack(t *testing.T) {
 		t.Errorf("%s after %s", got.Meta.LastUpdated, first.Meta.LastUpdated)
 	}
 }
+
+// TestCrash opens a copy of the folder as a crash would have left it: taken
+// while the store is open, after the answer.
+func TestCrash(t *testing.T) {
+	w := newWorld(t)
+	lot := build(t, someDeposit("1.2.250.1.999.2.1", someDocument("1.2.250.1.999.1.1", "x")))
+	first := w.post(w.structure(finess), lot)
+	first.bundle(t)
+	dead := t.TempDir()
+	must(t, os.CopyFS(dead, os.DirFS(w.dir)))
+	w.dir = dead
+	w.open()
+	if got := w.held(); len(got) != 1 {
+		t.Errorf("%d documents", len(got))
+	}
+	for _, r := range w.held() {
+		if a := w.get(w.professional(physician), "/"+r.Content[0].Attachment.URL, nil); a.status != 200 {
+			t.Errorf("HTTP %d", a.status)
+		}
+	}
+	if again := w.post(w.structure(finess), lot); !bytes.Equal(again.body, first.body) {
+		t.Errorf("HTTP %d %s", again.status, again.body)
+	}
+}
