@@ -284,4 +284,28 @@ var cdaRows = []Row{
 		FixFR: "Utilisez une adresse relative, ou un document auto-présentable ; la passerelle ne charge jamais cette adresse.",
 		FixEN: "Use a relative address, or a self-rendering document; the gateway never fetches this address.",
 	},
+	{
+		Code: "CDA-CLASS-UNKNOWN", Kind: Permanent, HTTP: 422, FHIR: "code-invalid",
+		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{550, "5.6.0"},
+		FR:    "Aucune classe n'est associée au type de ce document (ASS_X04).",
+		EN:    "No class goes with the type of this document (ASS_X04).",
+		FixFR: "Choisissez un type de JDV_J07 qui figure dans ASS_X04 ; le DMP refuse un document sans classe.",
+		FixEN: "Choose a type of JDV_J07 that stands in ASS_X04; the DMP refuses a document without class.",
+	},
+	{
+		Code: "CDA-META-CONTRADICTS", Kind: Permanent, HTTP: 422, FHIR: "conflict",
+		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{550, "5.6.0"},
+		FR:    "Les métadonnées transmises contredisent le document : identifiant, patient, type, dates, document remplacé, taille ou empreinte.",
+		EN:    "The metadata submitted contradict the document: identifier, patient, type, dates, replaced document, size or digest.",
+		FixFR: "Tirez les métadonnées du document lui-même, au champ indiqué, et vérifiez que le bon fichier est joint.",
+		FixEN: "Derive the metadata from the document itself, at the field given, and check that the right file is attached.",
+	},
+	{
+		Code: "CDA-META-DIFFERS", Kind: Permanent, HTTP: 422, FHIR: "conflict",
+		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{550, "5.6.0"},
+		FR:    "Une métadonnée transmise diffère du document ; celle du document est retenue.",
+		EN:    "A metadata submitted differs from the document; the document's is kept.",
+		FixFR: "Corrigez le champ indiqué, ou ne le transmettez pas.",
+		FixEN: "Correct the field given, or do not send it.",
+	},
 }
