@@ -22,6 +22,9 @@ func (d *Document) Patient() ins.Identity {
 			id.Matricule, id.OID, id.Status = i.Extension, ins.OID(i.Root), ins.Qualified
 		case ins.OID(i.Root).Known():
 			// The same INS again, or another one, which is CDA-TWO-INS.
+		case nearINS(i.Root):
+			// A NIR under an OID that assigns no INS (INS-C, social NIR): it is
+			// no INS, and must not travel as if it were a local identifier.
 		default:
 			id.Local = append(id.Local, ins.LocalID{Value: i.Extension, Authority: i.Root})
 		}

@@ -91,6 +91,9 @@ func TestMetadataOfEdits(t *testing.T) {
 		{"ok/no local id", "remove recordTarget/patientRole/id[2]", "", func(m got) bool {
 			return m.SourcePatientID == dmp.ID{Root: "1.2.250.1.213.1.4.10", Extension: "284057511234528"}
 		}},
+		{"ok/a NIR under another OID of the arc is neither INS nor local", "set recordTarget/patientRole/id[1]/@root 1.2.250.1.213.1.4.13", "", func(m got) bool {
+			return !m.Patient.HasINS() && len(m.Patient.Local) == 1 && m.SourcePatientID.Extension == "IPP0001"
+		}},
 		{"ok/no INS", "remove recordTarget/patientRole/id[1]", "", func(m got) bool {
 			return m.Patient.Status == "" && !m.Patient.HasINS() && m.Patient.Traits.BirthName == "FICTIF-DURAND"
 		}},
