@@ -150,6 +150,10 @@ func (g *Gateway) commit(ctx context.Context, d Decision, s Submission, in Inbou
 			State: Due, Created: s.Received, Due: s.Received,
 		})
 	}
+	if letters := g.letters(in, s); len(letters) > 0 {
+		s.State = Pending
+		e.Deliveries = append(e.Deliveries, letters...)
+	}
 	d.Receipt = receipt(d)
 	s.Receipt = d.Receipt
 	e.Submission = s
@@ -161,10 +165,16 @@ func (g *Gateway) commit(ctx context.Context, d Decision, s Submission, in Inbou
 		return unavailable(d, err, receipt)
 	}
 	g.step(StepCommitted, s.ID)
-	if len(e.Deliveries) > 0 && g.Wake != nil {
-		g.Wake()
+	if len(e.Deliveries) > 0 {
+		g.wake()
 	}
 	return d
+}
+
+func (g *Gateway) wake() {
+	if g.Wake != nil {
+		g.Wake()
+	}
 }
 
 // duplicateKeys are the keys under which an exact retransmission is found: an

@@ -37,6 +37,7 @@ type Deliverer struct {
 	Gateway  *Gateway // the rules, applied again before sending
 	Archive  Archive
 	Hospital Hospital
+	Mail     *Mail  // nil: no operator is configured
 	Holder   string // distinct for every running instance; each lease adds its number
 	Lease    time.Duration
 	Poll     time.Duration // at most this long without looking, for work that other instances queued
@@ -50,7 +51,7 @@ type Deliverer struct {
 	leases atomic.Int64
 }
 
-var destinations = []string{DestinationDMP, DestinationZAM}
+var destinations = []string{DestinationDMP, DestinationZAM, DestinationPro, DestinationPat, DestinationMDM, DestinationMDN}
 
 func (d *Deliverer) init() {
 	d.once.Do(func() {
@@ -159,6 +160,12 @@ func (d *Deliverer) work(ctx context.Context, del lease) (Settlement, result) {
 		r = d.toDMP(ctx, del)
 	case DestinationZAM:
 		r = d.toHospital(ctx, del)
+	case DestinationPro, DestinationPat:
+		r = d.toOperator(ctx, del)
+	case DestinationMDM:
+		r = d.toApplication(ctx, del)
+	case DestinationMDN:
+		r = d.toSender(ctx, del)
 	default:
 		r = result{err: fault.New(fault.Internal)}
 	}
@@ -176,10 +183,13 @@ func cause(err error) error {
 type result struct {
 	err       error // nil: the other side did it
 	warning   string
-	sent      bool // a request may have reached the other side
+	waiting   time.Time     // not zero: handed over, a report is expected until then
+	retry     time.Duration // not zero: the wait before the next attempt, instead of the backoff
+	sent      bool          // a request may have reached the other side
 	documents []DocumentMark
 	fates     []DocumentFate
-	notice    *Notice // to tell the hospital when the delivery ends; completed by settlement
+	notice    *Notice    // to tell the hospital when the delivery ends; completed by settlement
+	next      []Delivery // what else follows when the delivery ends
 }
 
 // settlement turns a result into what the journal commits.
@@ -201,8 +211,14 @@ func (d *Deliverer) settlement(del lease, r result) Settlement {
 		default:
 			s.State, outcome = Due, OutcomeRetry
 			s.Due = now.Add(d.Backoff.after(del.Attempts, d.Jitter()))
+			if r.retry > 0 {
+				s.Due = now.Add(r.retry)
+			}
 		}
 		s.Documents = nil
+	}
+	if r.err == nil && !r.waiting.IsZero() {
+		s.State, s.Due = Waiting, r.waiting
 	}
 	marks := r.documents
 	if len(marks) == 0 {
@@ -211,33 +227,46 @@ func (d *Deliverer) settlement(del lease, r result) Settlement {
 	for _, m := range marks {
 		e := Event{
 			Submission: del.Submission, Time: now, Step: stepOf(del.Delivery), Outcome: outcome, Code: s.Code, AckCode: ack,
-			Destination: del.Destination, Attempt: del.Attempts, Document: m,
+			Destination: del.Destination, Recipient: del.Recipient, Attempt: del.Attempts, Document: m,
 		}
 		if r.warning != "" && outcome == OutcomeOK {
 			e.Outcome, e.Code = OutcomeWarning, r.warning
 		}
 		s.Events = append(s.Events, e)
 	}
-	if s.State != Due && r.notice != nil {
-		n := *r.notice
-		n.Composed, n.Success = now, s.State == Done
-		if !n.Success {
-			row, _ := fault.Lookup(s.Code)
-			n.Code, n.Text = s.Code, row.FR
+	if s.State == Done || s.State == Failed {
+		if r.notice != nil {
+			n := *r.notice
+			n.Composed, n.Success = now, s.State == Done
+			if !n.Success {
+				row, _ := fault.Lookup(s.Code)
+				n.Text = row.FR
+				if n.Code == "" {
+					n.Code = s.Code
+				}
+			}
+			s.Next = append(s.Next, g.follow(del.Delivery, DestinationZAM, now, &n))
 		}
-		s.Next = append(s.Next, Delivery{
-			ID: g.NewID(), Submission: del.Submission, Establishment: del.Establishment,
-			Destination: DestinationZAM, State: Due, Created: now, Due: now, Notice: &n,
-		})
+		s.Next = append(s.Next, r.next...)
 	}
 	return s
 }
 
-func stepOf(del Delivery) string {
-	if del.Destination == DestinationZAM {
-		return EventZAM
+// follow is a delivery that comes of another one.
+func (g *Gateway) follow(del Delivery, destination string, now time.Time, n *Notice) Delivery {
+	return Delivery{
+		ID: g.NewID(), Submission: del.Submission, Establishment: del.Establishment,
+		Destination: destination, State: Due, Created: now, Due: now, Notice: n,
 	}
-	return EventDMP
+}
+
+// stepOf names the step of a timeline that a delivery is: its destination.
+func stepOf(del Delivery) string {
+	switch del.Destination {
+	case DestinationPro, DestinationPat:
+		return EventMail
+	}
+	return del.Destination
 }
 
 // ackCode is what the other side answered, when the error knows it.

@@ -6,7 +6,6 @@ import (
 	"crypto/sha1" //nolint:gosec // the hash that XDS and MHD prescribe, not a protection
 	"crypto/sha256"
 	"encoding/base32"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
@@ -25,7 +24,15 @@ import (
 // again, under the same lot id.
 func (d *Deliverer) toDMP(ctx context.Context, del lease) result {
 	w, err := d.load(ctx, del)
-	r := result{documents: w.marks, notice: w.notice}
+	r := result{documents: w.marks}
+	if w.in.Flags.WantReception {
+		r.notice = w.notice("Z01", "zam", del.Delivery)
+	}
+	for _, doc := range w.docs {
+		if err == nil && doc.metadata.UniqueID.Extension != "" {
+			err = fault.New(cda.FaultIDExtension).At(doc.row.Where)
+		}
+	}
 	if err != nil {
 		r.err = err
 		return r
@@ -40,69 +47,6 @@ func (d *Deliverer) toDMP(ctx context.Context, del lease) result {
 		d.Gateway.step(StepAnswered, del.Submission)
 	}
 	return r
-}
-
-// request is what a delivery to the DMP needs, read back from the journal.
-type request struct {
-	in     Inbound
-	docs   []judgedDocument
-	bytes  [][]byte
-	marks  []DocumentMark
-	notice *Notice
-	caller dmp.Caller
-}
-
-func (d *Deliverer) load(ctx context.Context, del lease) (request, error) {
-	g := d.Gateway
-	var w request
-	s, rows, err := g.Journal.Submission(ctx, del.Submission)
-	if err != nil {
-		return w, err
-	}
-	if err := json.Unmarshal(s.Envelope, &w.in); err != nil {
-		return w, fault.New(fault.Internal).Because(err)
-	}
-	if w.in.Flags.WantReception {
-		w.notice = &Notice{
-			ControlID: noticeID(del.ID), Event: "Z01", To: w.in.From, As: w.in.Message.To, Processing: w.in.Message.Processing,
-			Answers: w.in.Message.ControlID, Establishment: w.in.Establishment,
-		}
-	}
-	flags := visibilityFlags(w.in.Flags)
-	for _, row := range rows {
-		w.marks = append(w.marks, DocumentMark{
-			UniqueID: row.UniqueID, SetID: row.SetID, Version: row.Version, TypeCode: row.TypeCode, Flags: flags,
-		})
-	}
-	w.caller = dmp.Caller{Establishment: w.in.Establishment, SecretConnection: w.in.Flags.SecretConnection}
-	if w.in.Requester != nil {
-		w.caller.Requester = *w.in.Requester
-	}
-	for i, row := range rows {
-		content, err := g.Journal.Fetch(ctx, row.Digest)
-		if err != nil {
-			return w, err
-		}
-		w.in.Documents[i].Content = content
-		w.bytes = append(w.bytes, content)
-	}
-	// The same stages as at the door, but for what is known of the target: the
-	// DMP has the last word on it, and it is about to be asked.
-	v := verdict{}
-	replaced := func(_ context.Context, in Inbound, v *verdict) { g.judgeReplaced(in, v) }
-	for _, stage := range []func(context.Context, Inbound, *verdict){g.judgeStructure, g.judgeFlags, g.judgeIdentity, replaced} {
-		stage(ctx, w.in, &v)
-		if len(v.faults) > 0 {
-			return w, v.faults[0]
-		}
-	}
-	w.docs = v.documents
-	for _, doc := range w.docs {
-		if doc.metadata.UniqueID.Extension != "" {
-			return w, fault.New(cda.FaultIDExtension).At(doc.row.Where)
-		}
-	}
-	return w, nil
 }
 
 func visibilityFlags(f Flags) string {
@@ -129,10 +73,9 @@ func visibility(f Flags) []dmp.Visibility {
 
 func derive(kind, delivery string) [32]byte { return sha256.Sum256([]byte(kind + "\x00" + delivery)) }
 
-// noticeID is the MSH-10 of a ZAM: drawn from the delivery that it reports, so
-// that the same outcome is never told under two ids, and short enough for HL7 2.5.
-func noticeID(delivery string) string {
-	sum := derive("zam", delivery)
+// noticeID is an MSH-10 short enough for HL7 2.5.
+func noticeID(about, delivery string) string {
+	sum := derive(about, delivery)
 	return "Z" + base32.HexEncoding.EncodeToString(sum[:10])
 }
 

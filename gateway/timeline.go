@@ -8,10 +8,15 @@ import (
 
 // Steps of a timeline.
 const (
-	EventAccepted = "accepted" // at the door
-	EventRefused  = "refused"  // at the door
-	EventDMP      = "dmp"      // one attempt at the DMP
-	EventZAM      = "zam"      // one attempt at telling the hospital
+	EventAccepted    = "accepted"    // at the door
+	EventRefused     = "refused"     // at the door
+	EventQuarantined = "quarantined" // an incoming mail that waits for a person
+	EventDMP         = "dmp"         // one attempt at the DMP
+	EventZAM         = "zam"         // one attempt at telling the hospital
+	EventMail        = "mail"        // one attempt at handing a letter to the operator
+	EventDSN         = "dsn"         // the operator's report on a letter
+	EventMDN         = "mdn"         // a read receipt: received about our letter, or sent about theirs
+	EventMDM         = "mdm"         // one attempt at bringing a received document to the hospital
 )
 
 // Outcomes of an event.
@@ -36,6 +41,18 @@ var sentences = map[string]map[string][2]string{
 	},
 	EventDMP: {
 		OutcomeOK: {"Le DMP a répondu : demande exécutée.", "The DMP answered: done."},
+	},
+	EventMail: {
+		OutcomeOK: {"Courriel remis à l'opérateur MSSanté.", "Letter handed to the MSSanté operator."},
+	},
+	EventDSN: {
+		OutcomeOK: {"Courriel déposé dans la boîte du destinataire.", "Letter delivered to the recipient's mailbox."},
+	},
+	EventMDN: {
+		OutcomeOK: {"Accusé de lecture ou de traitement transmis.", "Read or processing receipt passed on."},
+	},
+	EventMDM: {
+		OutcomeOK: {"Document reçu par messagerie, intégré par le logiciel de l'établissement.", "Document received by mail, filed by the hospital software."},
 	},
 	EventZAM: {
 		OutcomeOK: {"Compte rendu (ZAM) acquitté par le logiciel de l'établissement.", "Outcome (ZAM) acknowledged by the hospital software."},

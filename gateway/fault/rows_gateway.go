@@ -101,4 +101,24 @@ var gatewayRows = []Row{
 		FR: "Opération non prise en charge à cette adresse.", EN: "Operation not supported at this address.",
 		FixFR: "Consultez la liste des opérations dans le README.", FixEN: "See the list of operations in the README.",
 	},
+	{
+		Code: "GW-NO-REPORT", HTTP: 422, FHIR: "informational", HL7: refused906, SMTP: SMTP{550, "5.3.3"},
+		FR: "L'opérateur a pris le courriel mais ne rend pas compte de la remise.", EN: "The operator took the letter but reports no delivery.",
+		FixFR: "Demandez à l'opérateur d'activer les accusés de remise (DSN) ; aucun ZAM Z02 ne partira.", FixEN: "Ask the operator to turn delivery reports (DSN) on; no ZAM Z02 will leave.",
+	},
+	{
+		Code: "GW-RECEIPT-UNKNOWN", HTTP: 422, FHIR: "not-found", HL7: refused906, SMTP: SMTP{550, "5.6.0"},
+		FR: "Accusé reçu qui ne correspond à aucun de nos courriels ni à son destinataire.", EN: "A receipt that matches none of our letters, or not its recipient.",
+		FixFR: "Lisez l'accusé en quarantaine ; rien n'a été changé.", FixEN: "Read the receipt in quarantine; nothing was changed.",
+	},
+	{
+		Code: "GW-MAIL-LOOP", HTTP: 422, FHIR: "business-rule", HL7: refused906, SMTP: SMTP{554, "5.4.6"},
+		FR: "Un de nos propres courriels est revenu dans la boîte de la passerelle.", EN: "One of our own letters came back to the gateway's mailbox.",
+		FixFR: "Vérifiez les règles de transfert de la boîte du destinataire.", FixEN: "Check the forwarding rules of the recipient's mailbox.",
+	},
+	{
+		Code: "GW-NO-ARCHIVE", HTTP: 422, FHIR: "required", HL7: HL7{"AE", "207", "903"}, SMTP: SMTP{550, "5.6.0"},
+		FR: "Courriel reçu sans archive IHE_XDM : il n'y a pas de document à intégrer.", EN: "A letter without an IHE_XDM archive: there is no document to file.",
+		FixFR: "Lisez le courriel en quarantaine et répondez à son auteur.", FixEN: "Read the letter in quarantine and answer its author.",
+	},
 }

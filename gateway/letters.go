@@ -1,0 +1,147 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/passerelle-sante/passerelle/dmp/cda"
+	"github.com/passerelle-sante/passerelle/gateway/fault"
+	"github.com/passerelle-sante/passerelle/mss"
+)
+
+// letters are the deliveries of mail of one accepted message: one for each
+// recipient, so that each has a state of its own.
+func (g *Gateway) letters(in Inbound, s Submission) (all []Delivery) {
+	if !g.Settings.Mail || len(in.Documents) == 0 {
+		return nil
+	}
+	patient := false
+	for _, r := range in.Recipients {
+		d := g.follow(Delivery{Submission: s.ID, Establishment: s.Establishment}, DestinationPro, s.Received, nil)
+		d.Recipient = r.Address
+		switch {
+		case r.Kind == RecipientPatient && in.Flags.ToPatient:
+			d.Destination, patient = DestinationPat, true
+		case r.Kind == RecipientPatient || !in.Flags.ToProfessionals:
+			continue
+		}
+		all = append(all, d)
+	}
+	if in.Flags.ToPatient && !patient {
+		// The address follows from the INS when the letter is composed.
+		all = append(all, g.follow(Delivery{Submission: s.ID, Establishment: s.Establishment}, DestinationPat, s.Received, nil))
+	}
+	return all
+}
+
+// RecipientPatient is the kind of a recipient who is the patient.
+const RecipientPatient = "patient"
+
+// toOperator composes one letter and hands it over. The rules — addressee,
+// visibility, INS gate — are applied again now. The bytes are kept before they
+// first leave, and a resend sends these same bytes.
+func (d *Deliverer) toOperator(ctx context.Context, del lease) result {
+	w, err := d.load(ctx, del)
+	r := result{documents: w.marks}
+	if w.in.Flags.WantReception {
+		r.notice = w.letterNotice("Z02", "N", del.Delivery)
+	}
+	if err == nil && d.Mail == nil {
+		err = fault.New(FaultNoMail)
+	}
+	if err != nil {
+		r.err = err
+		return r
+	}
+	composed, err := d.Mail.Composer.Compose(w.letter(del.Delivery))
+	if err != nil {
+		r.err = err
+		return r
+	}
+	if len(composed.Warnings) > 0 {
+		r.warning = composed.Warnings[0].Code
+	}
+	raw := composed.Raw
+	if del.Letter != "" {
+		if raw, err = d.Gateway.Journal.Fetch(ctx, del.Letter); err != nil {
+			r.err = err
+			return r
+		}
+	}
+	digest, err := d.Gateway.Journal.Keep(ctx, raw)
+	if err == nil {
+		err = d.Gateway.Journal.MarkLetter(ctx, del.ID, del.holder, digest, composed.MessageID)
+	}
+	if err != nil {
+		r.err = err
+		return r
+	}
+	r.sent = true
+	d.Gateway.step(StepSubmitted, del.Submission)
+	posted := d.Mail.Operator.Submit(ctx, Posting{ID: del.ID, From: composed.From, To: composed.To, Raw: raw})
+	d.Gateway.step(StepPosted, del.Submission)
+	r.err = posted.Err
+	switch {
+	case posted.Unknown:
+		r.retry = d.Mail.UnknownWait
+	case posted.Err != nil && r.notice != nil && posted.Code != 0:
+		r.notice.Code = strconv.Itoa(posted.Code)
+	case posted.Err == nil && posted.Report:
+		r.waiting = d.Gateway.Clock().Add(d.Mail.ReportWait)
+	case posted.Err == nil:
+		// No report will come: the operator's yes is all that can be known, and it
+		// is not a delivery. No Z02 tells more than was seen.
+		r.notice, r.warning = nil, FaultNoReport
+	}
+	return r
+}
+
+// letterNotice begins the ZAM about one recipient of a letter.
+func (w request) letterNotice(event, answer string, del Delivery) *Notice {
+	n := w.notice(event, event+answer, del)
+	n.Recipient = del.Recipient
+	for _, r := range w.in.Recipients {
+		if strings.EqualFold(r.Address, del.Recipient) && r.Person != nil {
+			n.RecipientID = r.Person.ID.Extension
+		}
+	}
+	return n
+}
+
+// letter is one letter of a submission to the recipient of a delivery.
+func (w request) letter(del Delivery) mss.Letter {
+	f := w.in.Flags
+	l := mss.Letter{
+		Delivery: del.ID, Date: del.Created, Kind: mss.Professional, To: del.Recipient, ReplyTo: w.in.ReplyTo, Action: w.in.Action,
+		Patient: w.in.Patient, LotID: lotID(del.ID), SourceID: w.in.Establishment.SourceOID, ContentType: contentType(w.in.Visit.Class),
+		Requester: w.in.Requester, FileNumber: w.in.Visit.FileNumber, Body: w.in.BodyPro,
+		HiddenFromPatient: f.HiddenFromPatient, HiddenFromProfessionals: f.HiddenFromProfessionals,
+		WantReception: f.WantReception, WantReading: f.WantReading,
+	}
+	if del.Destination == DestinationPat {
+		l.Kind, l.Body, l.PatientMayNotReply = mss.Patient, w.in.BodyPatient, f.PatientMayNotReply
+	}
+	for i, doc := range w.docs {
+		md := doc.metadata
+		md.Visibility = visibility(f)
+		l.Documents = append(l.Documents, mss.Document{Metadata: md, Content: w.bytes[i], PDF: embeddedPDF(doc.cda)})
+	}
+	return l
+}
+
+// embeddedPDF is the PDF that a document carries: the whole body of level 1, or
+// the copy in a section of level 3. Nil when there is none that is a PDF.
+func embeddedPDF(doc *cda.Document) []byte {
+	files := doc.Body.Media
+	if doc.Body.File != nil {
+		files = []*cda.Embedded{doc.Body.File}
+	}
+	for _, f := range files {
+		if b, err := f.Bytes(); err == nil && bytes.HasPrefix(b, []byte("%PDF-")) {
+			return b
+		}
+	}
+	return nil
+}

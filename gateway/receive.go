@@ -1,0 +1,361 @@
+package gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/passerelle-sante/passerelle/dmp"
+	"github.com/passerelle-sante/passerelle/dmp/cda"
+	"github.com/passerelle-sante/passerelle/gateway/fault"
+	"github.com/passerelle-sante/passerelle/ins"
+	"github.com/passerelle-sante/passerelle/mss"
+	"github.com/passerelle-sante/passerelle/mss/xdm"
+)
+
+// Receiver reads the gateway's mailbox: receipts to the letters that they are
+// about, documents to the hospital, everything else to quarantine. A mail is
+// marked as treated only after what was decided of it is committed; a crash in
+// between reads it again, and its key shows that it was treated.
+type Receiver struct {
+	Gateway       *Gateway
+	Mailbox       Mailbox
+	Identities    Identities
+	Establishment Establishment // whose mailbox it is
+	Poll          time.Duration
+	OnError       func(error)
+}
+
+// Run reads the mailbox until the context ends.
+func (r *Receiver) Run(ctx context.Context) {
+	t := time.NewTicker(r.Poll)
+	defer t.Stop()
+	for {
+		err := r.Mailbox.Each(ctx, func(raw []byte) error { return r.Receive(ctx, raw) })
+		if err != nil && ctx.Err() == nil {
+			r.OnError(err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// Receive decides of one mail and commits what it decided. An error means that
+// nothing was committed: the mail stays as it is and is read again.
+func (r *Receiver) Receive(ctx context.Context, raw []byte) error {
+	in, err := mss.Read(raw, mss.DefaultLimits())
+	if err != nil {
+		return r.quarantine(ctx, raw, in, err)
+	}
+	switch in.Kind {
+	case mss.KindDSN:
+		return r.report(ctx, raw, in, r.dsn)
+	case mss.KindMDN:
+		return r.report(ctx, raw, in, r.mdn)
+	}
+	return r.letter(ctx, raw, in)
+}
+
+// report applies a receipt. One that is about no letter of ours, or about
+// another recipient of it, goes to quarantine.
+func (r *Receiver) report(ctx context.Context, raw []byte, in *mss.Incoming, read func(context.Context, *mss.Incoming) ([]Report, error)) error {
+	reports, err := read(ctx, in)
+	if errors.Is(err, ErrNotFound) {
+		return r.quarantine(ctx, raw, in, fault.New(FaultReceiptUnknown))
+	}
+	if err != nil {
+		return err
+	}
+	for _, rep := range reports {
+		if err := r.Gateway.Journal.Apply(ctx, rep); err != nil && !errors.Is(err, ErrDuplicate) {
+			return err
+		}
+	}
+	r.Gateway.wake()
+	return nil
+}
+
+// dsn is what a delivery report says, by the ENVID that we gave and the
+// recipient that it names.
+func (r *Receiver) dsn(ctx context.Context, in *mss.Incoming) (all []Report, err error) {
+	for _, line := range in.DSN.Recipients {
+		if !line.Settled() {
+			continue // delayed: another report will come
+		}
+		del, w, err := r.about(ctx, in.DSN.EnvelopeID, in.DSN.OriginalMessageID, line.Address())
+		if err != nil {
+			return nil, err
+		}
+		failed := line.Err()
+		rep := Report{Key: "dsn/" + del.ID + "/" + line.Action, Delivery: del.ID, State: Done}
+		answer, outcome := "Y", OutcomeOK
+		if failed != nil {
+			rep.State, rep.Code, answer, outcome = Failed, fault.From(failed).Code, "N", OutcomeFailed
+		}
+		rep.Events = r.events(del, w, EventDSN, outcome, rep.Code, line.Status)
+		if w.in.Flags.WantReception {
+			n := w.letterNotice("Z02", answer, del)
+			if failed != nil {
+				row, _ := fault.Lookup(rep.Code)
+				n.Code, n.Text = strconv.Itoa(line.SMTPErrorCode()), row.FR
+			}
+			rep.Next = r.tell(del, n, failed == nil)
+		}
+		all = append(all, rep)
+	}
+	return all, nil
+}
+
+// mdn is what a read receipt says, by the Message-ID that we gave.
+func (r *Receiver) mdn(ctx context.Context, in *mss.Incoming) ([]Report, error) {
+	m := in.MDN
+	del, w, err := r.about(ctx, "", m.OriginalMessageID, m.Recipient())
+	if err != nil {
+		return nil, err
+	}
+	rep := Report{Key: "mdn/" + del.ID + "/" + m.Disposition + "/" + yes(m.Failed), Delivery: del.ID}
+	outcome, answer := OutcomeOK, "Y"
+	if err := m.Err(); err != nil {
+		rep.Code, outcome, answer = fault.From(err).Code, OutcomeFailed, "N"
+	}
+	rep.Events = r.events(del, w, EventMDN, outcome, rep.Code, m.Disposition)
+	if w.in.Flags.WantReading {
+		n := w.letterNotice("Z03", answer, del)
+		if m.Failed {
+			n.Code, n.Text = m.Code, m.Text
+			if n.Code == "" {
+				n.Code = "906"
+			}
+		}
+		rep.Next = r.tell(del, n, !m.Failed)
+	}
+	return []Report{rep}, nil
+}
+
+// about finds the letter that a receipt is about. The recipient must be the one
+// that the letter went to.
+func (r *Receiver) about(ctx context.Context, id, messageID, recipient string) (Delivery, request, error) {
+	del, err := r.Gateway.Journal.Letter(ctx, id, messageID)
+	if err != nil {
+		return del, request{}, err
+	}
+	if del.Recipient != "" && recipient != "" && !strings.EqualFold(del.Recipient, recipient) {
+		return del, request{}, ErrNotFound
+	}
+	w, err := r.Gateway.envelope(ctx, del.Submission)
+	return del, w, err
+}
+
+func (r *Receiver) events(del Delivery, w request, step, outcome, code, ack string) (all []Event) {
+	for _, m := range w.marks {
+		all = append(all, Event{
+			Submission: del.Submission, Time: r.Gateway.Clock(), Step: step, Outcome: outcome, Code: code, AckCode: ack,
+			Destination: del.Destination, Recipient: del.Recipient, Attempt: del.Attempts, Document: m,
+		})
+	}
+	return all
+}
+
+func (r *Receiver) tell(del Delivery, n *Notice, success bool) []Delivery {
+	now := r.Gateway.Clock()
+	n.Composed, n.Success = now, success
+	return []Delivery{r.Gateway.follow(del, DestinationZAM, now, n)}
+}
+
+// ReceivedLetter is the envelope of an incoming letter, as the journal keeps it.
+type ReceivedLetter struct {
+	MessageID string       `json:"message_id"`
+	Subject   string       `json:"subject"`
+	Sender    string       `json:"sender"`
+	To        []string     `json:"to,omitempty"`
+	Body      string       `json:"body,omitempty"`
+	Receipt   string       `json:"receipt,omitempty"` // where an MDN goes; empty: nowhere
+	Action    dmp.Action   `json:"action,omitempty"`
+	Person    ins.Identity `json:"person"` // as the hospital holds it
+}
+
+// letter takes the document out of an incoming letter and queues it for the
+// hospital, if its patient is exactly one person held as qualified. Anything
+// else waits for a person: never a guess.
+func (r *Receiver) letter(ctx context.Context, raw []byte, in *mss.Incoming) error {
+	if in.MessageID != "" {
+		if _, err := r.Gateway.Journal.Letter(ctx, "", in.MessageID); err == nil {
+			return r.quarantine(ctx, raw, in, fault.New(FaultMailLoop)) // our own letter came back
+		} else if !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	docs, err := r.open(in)
+	if err != nil {
+		return r.quarantine(ctx, raw, in, err)
+	}
+	person, err := r.person(ctx, docs)
+	if err != nil {
+		if f := fault.From(err); f.Kind == fault.Temporary {
+			return err
+		}
+		return r.quarantine(ctx, raw, in, err)
+	}
+	return r.keep(ctx, raw, in, docs, person)
+}
+
+// opened is one document of a letter, read.
+type opened struct {
+	content  []byte
+	metadata dmp.Metadata
+	action   dmp.Action
+}
+
+// open reads the archive and every CDA in it. The metadata of the archive are
+// what the sender claims; the CDA has the last word and must agree.
+func (r *Receiver) open(in *mss.Incoming) ([]opened, error) {
+	data, err := in.Archive()
+	if err != nil {
+		return nil, err
+	}
+	if data == nil {
+		return nil, fault.New(FaultNoArchive)
+	}
+	archive, err := xdm.Unpack(data, xdm.DefaultLimits())
+	if err != nil {
+		return nil, err
+	}
+	var docs []opened
+	for _, d := range archive.Documents {
+		doc, err := cda.Options{Location: r.Gateway.Settings.Zone}.Read(d.Content)
+		if err != nil {
+			return nil, err
+		}
+		if blocking := doc.Blocking(); len(blocking) > 0 {
+			return nil, blocking[0]
+		}
+		md, _ := doc.Metadata(d.Content)
+		if err := ins.Contradiction(ins.CompareOutbound(d.Metadata.Patient, md.Patient)); err != nil {
+			return nil, err
+		}
+		if d.Metadata.UniqueID.String() != md.UniqueID.String() {
+			return nil, fault.New(FaultIDMismatch)
+		}
+		docs = append(docs, opened{content: d.Content, metadata: md, action: d.Action})
+	}
+	if len(docs) == 0 {
+		return nil, fault.New(FaultNoArchive)
+	}
+	return docs, nil
+}
+
+// person finds the one person whom all documents concern.
+func (r *Receiver) person(ctx context.Context, docs []opened) (ins.Identity, error) {
+	first := docs[0].metadata.Patient.ByContract()
+	for _, d := range docs[1:] {
+		if err := ins.Contradiction(ins.CompareOutbound(first, d.metadata.Patient)); err != nil {
+			return ins.Identity{}, err
+		}
+	}
+	held, err := r.Identities.Candidates(ctx, r.Establishment.FINESSEJ, first)
+	if err != nil {
+		return ins.Identity{}, err
+	}
+	filing := ins.Policy{}.File(first, held)
+	i, ok := filing.Filed()
+	if !ok {
+		return ins.Identity{}, fault.New(filing.Code)
+	}
+	return held[i].Identity, nil
+}
+
+// keep commits an incoming letter with one delivery to the hospital a document.
+func (r *Receiver) keep(ctx context.Context, raw []byte, in *mss.Incoming, docs []opened, person ins.Identity) error {
+	g := r.Gateway
+	letter := ReceivedLetter{
+		MessageID: in.MessageID, Subject: in.Subject, Sender: in.From, To: in.To, Body: in.Text, Action: docs[0].action, Person: person,
+	}
+	ours := func(string) bool { return false } // a letter of ours was recognised before
+	if to, err := in.ReceiptAddress(ours); err == nil {
+		letter.Receipt = to.String()
+	}
+	envelope, err := json.Marshal(letter)
+	if err != nil {
+		return fault.New(fault.Internal).Because(err)
+	}
+	s := r.submission(raw, in)
+	s.State, s.Action, s.INSStatus, s.Envelope = Pending, letter.Action, string(person.Status), envelope
+	e := Entry{Events: []Event{{Submission: s.ID, Time: s.Received, Step: EventAccepted, Outcome: OutcomeOK}}}
+	if _, err := g.Journal.Keep(ctx, raw); err != nil {
+		return err
+	}
+	for i, d := range docs {
+		digest, err := g.Journal.Keep(ctx, d.content)
+		if err != nil {
+			return err
+		}
+		row := DocumentRow{
+			Index: i, UniqueID: d.metadata.UniqueID.String(), SetID: d.metadata.SetID.String(), Version: d.metadata.Version,
+			TypeCode: d.metadata.Type.Code, Digest: digest, Size: int64(len(d.content)),
+		}
+		if d.metadata.Replaces != nil {
+			row.Replaces = d.metadata.Replaces.String()
+		}
+		e.Documents = append(e.Documents, row)
+	}
+	e.Deliveries = []Delivery{g.follow(Delivery{Submission: s.ID, Establishment: s.Establishment}, DestinationMDM, s.Received, nil)}
+	e.Submission = s
+	if err := g.Journal.Record(ctx, e); err != nil && !errors.Is(err, ErrDuplicate) {
+		return err
+	}
+	g.wake()
+	return nil
+}
+
+// quarantine keeps a mail for a person, with the reason.
+func (r *Receiver) quarantine(ctx context.Context, raw []byte, in *mss.Incoming, reason error) error {
+	if _, err := r.Gateway.Journal.Keep(ctx, raw); err != nil {
+		return err
+	}
+	f := fault.From(reason)
+	s := r.submission(raw, in)
+	s.State, s.Code = Quarantined, f.Code
+	err := r.Gateway.Journal.Record(ctx, Entry{
+		Submission: s,
+		Events:     []Event{{Submission: s.ID, Time: s.Received, Step: EventQuarantined, Outcome: OutcomeFailed, Code: f.Code, Where: f.Where}},
+	})
+	if errors.Is(err, ErrDuplicate) {
+		return nil
+	}
+	return err
+}
+
+// submission is the row of an incoming mail. Its key is the mail itself, without
+// what the operators add on the way: one that is physically received twice is
+// shown once.
+func (r *Receiver) submission(raw []byte, in *mss.Incoming) Submission {
+	sum := sha256.Sum256(raw)
+	s := Submission{
+		ID: r.Gateway.NewID(), Received: r.Gateway.Clock(), Door: DoorMail, Establishment: r.Establishment,
+		Digest: hex.EncodeToString(sum[:]), Rules: r.Gateway.fingerprint(),
+		Message: Message{Type: "mail"},
+	}
+	id := s.Digest
+	if in != nil && in.MessageID != "" {
+		s.Message.ControlID = in.MessageID
+		h := sha256.New()
+		for _, a := range in.Attachments {
+			h.Write(a.Content)
+		}
+		id = in.From + "\x00" + in.MessageID + "\x00" + hex.EncodeToString(h.Sum(nil))
+	}
+	key := sha256.Sum256([]byte("mail\x00" + id))
+	s.Key = hex.EncodeToString(key[:])
+	return s
+}
+
+// DoorMail is the door of what came to the gateway's mailbox.
+const DoorMail = "mail"
