@@ -181,7 +181,12 @@ func TestRefusedLots(t *testing.T) {
 		{"fail/CDA of another id", swapDocument(t, base, `<ClinicalDocument xmlns="urn:hl7-org:v3"><id root="1.2.250.1.999.1.77"/></ClinicalDocument>`), 422, "STORE-CDA-DIFFERS"},
 		{"fail/CDA of another type", swapDocument(t, base, `<ClinicalDocument xmlns="urn:hl7-org:v3"><id root="1.2.250.1.999.1.1"/><code code="34112-3" codeSystem="2.16.840.1.113883.6.1"/></ClinicalDocument>`), 422, "STORE-CDA-DIFFERS"},
 		{"fail/CDA of another patient", swapDocument(t, base, `<ClinicalDocument xmlns="urn:hl7-org:v3"><id root="1.2.250.1.999.1.1"/><recordTarget><patientRole><id root="1.2.250.1.213.1.4.10" extension="`+patientTwo.Matricule+`"/></patientRole></recordTarget></ClinicalDocument>`), 422, "STORE-CDA-DIFFERS"},
-		{"fail/binary nobody names", splice(t, good, 2, `"urn:uuid:00000000-0000-4000-8000-000000000000"`, "content", "0", "attachment", "url"), 422, "STORE-REFERENCE"},
+		{"fail/attachment of no entry", splice(t, good, 2, `"urn:uuid:00000000-0000-4000-8000-000000000000"`, "content", "0", "attachment", "url"), 422, "STORE-REFERENCE"},
+		{"fail/binary nobody names", strings.TrimSuffix(good, "]}") + `,{"fullUrl":"urn:uuid:00000000-0000-4000-8000-000000000000","resource":{"resourceType":"Binary","contentType":"text/xml","data":"PGEvPg=="},"request":{"method":"POST","url":"Binary"}}]}`, 422, "STORE-REFERENCE"},
+		{"fail/document the list does not name", splice(t, good, 0, `[{"item":{"reference":"`+fullURL(t, good, 1)+`"}}]`, "entry"), 422, "STORE-REFERENCE"},
+		{"fail/document the list names twice", splice(t, good, 0, `[{"item":{"reference":"`+fullURL(t, good, 1)+`"}},{"item":{"reference":"`+fullURL(t, good, 1)+`"}},{"item":{"reference":"`+fullURL(t, good, 2)+`"}}]`, "entry"), 422, "STORE-REFERENCE"},
+		{"fail/two documents, one binary", oneBinary(t), 422, "STORE-REFERENCE"},
+		{"fail/two lots", strings.TrimSuffix(good, "]}") + "," + lotEntry(t, good) + "]}", 422, "STORE-LOT"},
 		{"fail/no DMP", strings.ReplaceAll(good, patientOpen.Matricule, patientNone.Matricule), 404, "STORE-NO-DMP"},
 		{"fail/closed DMP", strings.ReplaceAll(good, patientOpen.Matricule, patientClosed.Matricule), 422, "STORE-DMP-CLOSED"},
 		{"fail/same uniqueId twice in a lot", strings.Replace(good, "1.2.250.1.999.1.2", "1.2.250.1.999.1.1", 1), 422, "STORE-DUPLICATE"},
@@ -223,6 +228,30 @@ func docURL(t *testing.T, bundle string, i int) string {
 	n, err := fhir.Parse([]byte(bundle))
 	must(t, err)
 	return n.Get("entry").Items()[1+i].Get("resource", "content").Items()[0].Get("attachment", "url").Text()
+}
+
+func fullURL(t *testing.T, bundle string, i int) string {
+	t.Helper()
+	n, err := fhir.Parse([]byte(bundle))
+	must(t, err)
+	return n.Get("entry").Items()[i].Get("fullUrl").Text()
+}
+
+// lotEntry is the entry of the lot, under another fullUrl.
+func lotEntry(t *testing.T, bundle string) string {
+	t.Helper()
+	n, err := fhir.Parse([]byte(bundle))
+	must(t, err)
+	e := n.Get("entry").Items()[0]
+	return string(fhir.Splice(e, e.Get("fullUrl").Replace(`"urn:uuid:00000000-0000-4000-8000-000000000000"`)))
+}
+
+// oneBinary is a lot of two documents with the same bytes, sent once.
+func oneBinary(t *testing.T) string {
+	t.Helper()
+	twins := string(build(t, someDeposit("1.2.250.1.999.2.1", someDocument("1.2.250.1.999.1.1", "jumeaux"), someDocument("1.2.250.1.999.1.2", "jumeaux"))))
+	last := strings.LastIndex(twins, `,{"fullUrl"`)
+	return splice(t, twins[:last]+"]}", 2, `"`+docURL(t, twins, 0)+`"`, "content", "0", "attachment", "url")
 }
 
 // splice gives one element of the resource of entry i other bytes.
