@@ -34,17 +34,18 @@ func (b Backoff) after(attempts int, jitter float64) time.Duration {
 // safe to run several on one journal. What a crash interrupts is found again as
 // due, and the other side is asked before anything is sent a second time.
 type Deliverer struct {
-	Gateway  *Gateway // the rules, applied again before sending
-	Archive  Archive
-	Hospital Hospital
-	Mail     *Mail  // nil: no operator is configured
-	Holder   string // distinct for every running instance; each lease adds its number
-	Lease    time.Duration
-	Poll     time.Duration // at most this long without looking, for work that other instances queued
-	Workers  int           // deliveries at once, per destination
-	Backoff  Backoff
-	Jitter   func() float64 // in [0,1)
-	Log      *slog.Logger
+	Gateway     *Gateway // the rules, applied again before sending
+	Archive     Archive
+	Hospital    Hospital
+	Application Application // brings received documents to the hospital; nil with Mail
+	Mail        *Mail       // nil: no operator is configured
+	Holder      string      // distinct for every running instance; each lease adds its number
+	Lease       time.Duration
+	Poll        time.Duration // at most this long without looking, for work that other instances queued
+	Workers     int           // deliveries at once, per destination
+	Backoff     Backoff
+	Jitter      func() float64 // in [0,1)
+	Log         *slog.Logger
 
 	wake   map[string]chan struct{}
 	once   sync.Once
