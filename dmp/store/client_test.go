@@ -373,3 +373,19 @@ func TestLyingServer(t *testing.T) {
 		}
 	})
 }
+
+// TestBigDocument brings the largest document that a message of 24 MiB can hold.
+func TestBigDocument(t *testing.T) {
+	if testing.Short() {
+		t.Skip("24 MiB over TLS is long under the race detector")
+	}
+	w := newWorld(t)
+	doc := someDocument("1.2.250.1.999.1.1", strings.Repeat("0123456789abcdef", 24<<16))
+	_, err := w.dmp(w.gateway, func(c *fhir.ClientConfig) { c.Timeout = time.Minute }).Deposit(t.Context(), someDeposit("1.2.250.1.999.2.1", doc))
+	must(t, err)
+	for _, r := range w.held() {
+		if a := w.get(w.professional(physician), "/"+r.Content[0].Attachment.URL, nil); !bytes.Equal(a.body, doc.Content) {
+			t.Errorf("HTTP %d, %d bytes", a.status, len(a.body))
+		}
+	}
+}
