@@ -66,6 +66,8 @@ var rooms = map[string]room{
 	"cmd/passerelle":  {all: true, sockets: true},
 	"dmp/blob/blobtest": {may: []string{"dmp/blob"}, sockets: true,
 		why: "the contract that every byte store proves; only tests import it"},
+	"gateway/psc/psctest": {may: []string{"gateway/psc"}, sockets: true,
+		why: "the contract that every store of sessions proves; only tests import it"},
 	"gateway/journal/journaltest": {may: []string{"gateway", "ins", "dmp"}, sockets: true,
 		why: "the contract that every journal proves; only tests import it"},
 }
