@@ -12,12 +12,15 @@ import (
 
 // unhindered: no earlier submission still has to bring something to the same
 // destination about a document that this one names too. CROSS JOIN keeps SQLite
-// from starting at the deliveries: a day without the DMP leaves many.
+// from starting at the deliveries: a day without the DMP leaves many. Letters to
+// different people do not wait for each other; the patient is one person,
+// whatever the address.
 const unhindered = `NOT EXISTS (
 		SELECT 1 FROM document AS mine CROSS JOIN document AS theirs CROSS JOIN delivery AS earlier
 		WHERE mine.submission = d.submission AND theirs.submission < d.submission
 		AND (theirs.unique_id IN (mine.unique_id, mine.replaces) OR theirs.replaces IN (mine.unique_id, mine.replaces))
-		AND earlier.submission = theirs.submission AND earlier.destination = d.destination AND earlier.state = 'due')`
+		AND earlier.submission = theirs.submission AND earlier.destination = d.destination AND earlier.state = 'due'
+		AND (d.destination = '` + gateway.DestinationPat + `' OR lower(earlier.recipient) = lower(d.recipient)))`
 
 const claimable = `SELECT ` + deliveryColumns + `
 	FROM delivery AS d JOIN submission AS s ON s.seq = d.submission
@@ -71,15 +74,16 @@ func (j *Journal) MarkSent(ctx context.Context, delivery, holder, remote string)
 // Settle implements [gateway.Journal].
 func (j *Journal) Settle(ctx context.Context, s gateway.Settlement) error {
 	switch s.State {
-	case gateway.Done, gateway.Failed, gateway.Due:
+	case gateway.Done, gateway.Failed, gateway.Due, gateway.Waiting:
 	default:
-		return &Error{code: FaultEntry, cause: errors.New("an attempt ends done, failed or due")}
+		return &Error{code: FaultEntry, cause: errors.New("an attempt ends done, failed, waiting or due")}
 	}
-	if s.State == gateway.Due && s.Due.IsZero() {
-		return &Error{code: FaultEntry, cause: errors.New("due again, but never")}
+	timed := s.State == gateway.Due || s.State == gateway.Waiting
+	if timed && s.Due.IsZero() {
+		return &Error{code: FaultEntry, cause: errors.New("due again or waiting, but without a time")}
 	}
-	return j.db.Write(ctx, func(tx *sqldb.Tx) error {
-		due := sql.NullInt64{Int64: toNanos(s.Due), Valid: s.State == gateway.Due}
+	err := j.db.Write(ctx, func(tx *sqldb.Tx) error {
+		due := sql.NullInt64{Int64: toNanos(s.Due), Valid: timed}
 		n, err := tx.Exec(ctx, `UPDATE delivery SET state = ?, due = COALESCE(?, due), sent = ?, code = ?, holder = '', lease_until = 0
 			WHERE id = ? AND holder = ? AND holder <> '' AND state = 'due'`, string(s.State), due, s.Sent, s.Code, s.Delivery, s.Holder)
 		if err != nil {
@@ -88,46 +92,64 @@ func (j *Journal) Settle(ctx context.Context, s gateway.Settlement) error {
 		if n == 0 {
 			return gateway.ErrLeaseLost
 		}
-		row, destination, err := settled(ctx, tx, s.Delivery)
+		row, err := concerned(ctx, tx, s.Delivery)
 		if err != nil {
 			return err
 		}
-		for _, e := range s.Events {
-			if e.Submission != row.ID {
-				return &Error{code: FaultEntry, cause: errors.New("an event of another submission")}
-			}
-			if err := insertEvent(ctx, tx, row, e); err != nil {
-				return err
-			}
+		if s.State == gateway.Waiting && row.letter == "" {
+			return &Error{code: FaultEntry, cause: errors.New("waiting for a report on a letter that was never noted")}
 		}
 		for _, f := range s.Documents {
-			if err := setFate(ctx, tx, row, f); err != nil {
+			if err := setFate(ctx, tx, row.submissionRow, f); err != nil {
 				return err
 			}
 		}
-		for _, d := range s.Next {
-			if err := judgeDelivery(d, row.ID); err != nil {
-				return err
-			}
-			if err := insertDelivery(ctx, tx, row, d); err != nil {
-				return err
-			}
-		}
-		code := s.Code
-		if destination == gateway.DestinationZAM {
-			code = ""
-		}
-		return restate(ctx, tx, row.seq, code)
+		return j.follow(ctx, tx, row, s.Events, s.Next, s.Code)
 	})
+	return j.taken(err)
 }
 
-// settled reads what the rows that follow a settlement repeat.
-func settled(ctx context.Context, tx *sqldb.Tx, delivery string) (row submissionRow, destination string, err error) {
-	e := &row.Establishment
-	err = tx.QueryRow(ctx, `SELECT s.seq, s.id, s.ins_status, s.fictive, s.stay, s.finess_ej, s.finess_geo, d.destination
+// outcomeRow is a delivery whose outcome is written, and what the rows that
+// follow from it repeat of its submission.
+type outcomeRow struct {
+	submissionRow
+	delivery            int64
+	destination, letter string
+}
+
+func concerned(ctx context.Context, tx *sqldb.Tx, delivery string) (r outcomeRow, err error) {
+	e := &r.Establishment
+	err = tx.QueryRow(ctx, `SELECT s.seq, s.id, s.ins_status, s.fictive, s.stay, s.finess_ej, s.finess_geo, d.seq, d.destination, d.letter
 		FROM delivery AS d JOIN submission AS s ON s.seq = d.submission WHERE d.id = ?`, delivery).
-		Scan(&row.seq, &row.ID, &row.INSStatus, &row.fictive, &row.Stay, &e.FINESSEJ, &e.FINESSGeo, &destination)
-	return row, destination, err
+		Scan(&r.seq, &r.ID, &r.INSStatus, &r.fictive, &r.Stay, &e.FINESSEJ, &e.FINESSGeo, &r.delivery, &r.destination, &r.letter)
+	return r, orNotFound(err)
+}
+
+// follow writes what follows from an outcome: lines of the timeline, more
+// deliveries, the state of the submission. failure is the code of what just
+// failed, if it did.
+func (j *Journal) follow(ctx context.Context, tx *sqldb.Tx, row outcomeRow, events []gateway.Event, next []gateway.Delivery, failure string) error {
+	for _, e := range events {
+		if e.Submission != row.ID {
+			return &Error{code: FaultEntry, cause: errors.New("an event of another submission")}
+		}
+		if err := insertEvent(ctx, tx, row.submissionRow, e); err != nil {
+			return err
+		}
+	}
+	for _, d := range next {
+		if err := judgeDelivery(d, row.ID); err != nil {
+			return err
+		}
+		if err := j.insertDelivery(ctx, tx, row.submissionRow, d); err != nil {
+			return err
+		}
+	}
+	switch row.destination {
+	case gateway.DestinationZAM, gateway.DestinationMDN:
+		failure = ""
+	}
+	return restate(ctx, tx, row.seq, failure)
 }
 
 func setFate(ctx context.Context, tx *sqldb.Tx, row submissionRow, f gateway.DocumentFate) error {
@@ -141,22 +163,27 @@ func setFate(ctx context.Context, tx *sqldb.Tx, row submissionRow, f gateway.Doc
 	return err
 }
 
+// outward are the destinations that a submission asked for. Telling somebody
+// how it went is not among them.
+const outward = `('` + gateway.DestinationDMP + `', '` + gateway.DestinationPro + `', '` + gateway.DestinationPat + `', '` + gateway.DestinationMDM + `')`
+
 const stateQuery = `SELECT count(*),
-	COALESCE(SUM(CASE WHEN state = 'due' THEN 1 ELSE 0 END), 0),
+	COALESCE(SUM(CASE WHEN state IN ('due', 'waiting') THEN 1 ELSE 0 END), 0),
 	COALESCE(SUM(CASE WHEN state = 'done' THEN 1 ELSE 0 END), 0)
-	FROM delivery WHERE submission = ? AND destination <> 'zam'`
+	FROM delivery WHERE submission = ? AND destination IN ` + outward
 
 // restate counts the state of a submission from its deliveries to the outside;
-// code is the failure that was just settled, if it was one.
+// code is the failure that was just settled, if it was one. What waits for a
+// person waits on: no outcome takes it out of quarantine.
 func restate(ctx context.Context, tx *sqldb.Tx, submission int64, code string) error {
-	var all, due, done int
-	err := tx.QueryRow(ctx, stateQuery, submission).Scan(&all, &due, &done)
+	var all, open, done int
+	err := tx.QueryRow(ctx, stateQuery, submission).Scan(&all, &open, &done)
 	if err != nil || all == 0 {
 		return err
 	}
 	state := gateway.Partial
 	switch {
-	case due > 0:
+	case open > 0:
 		state = gateway.Pending
 	case done == all:
 		state = gateway.Done
@@ -165,13 +192,13 @@ func restate(ctx context.Context, tx *sqldb.Tx, submission int64, code string) e
 	}
 	if code == "" {
 		err := tx.QueryRow(ctx, `SELECT code FROM delivery
-			WHERE submission = ? AND destination <> 'zam' AND state <> 'done' AND code <> ''
+			WHERE submission = ? AND destination IN `+outward+` AND state <> 'done' AND code <> ''
 			ORDER BY seq DESC LIMIT 1`, submission).Scan(&code)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
 	}
-	_, err = tx.Exec(ctx, `UPDATE submission SET state = ?, code = ? WHERE seq = ?`, string(state), code, submission)
+	_, err = tx.Exec(ctx, `UPDATE submission SET state = ?, code = ? WHERE seq = ? AND state <> 'quarantined'`, string(state), code, submission)
 	return err
 }
 

@@ -211,10 +211,11 @@ func (j *Journal) Sweep(ctx context.Context, before time.Time) (removed int, err
 
 const namedQuery = `SELECT CASE WHEN
 	EXISTS (SELECT 1 FROM submission WHERE digest = ? AND kept = 1) OR
-	EXISTS (SELECT 1 FROM document WHERE digest = ?) THEN 1 ELSE 0 END`
+	EXISTS (SELECT 1 FROM document WHERE digest = ?) OR
+	EXISTS (SELECT 1 FROM delivery WHERE letter = ? AND letter <> '') THEN 1 ELSE 0 END`
 
 func named(ctx context.Context, tx *sqldb.Tx, digest string) (bool, error) {
 	var n int
-	err := tx.QueryRow(ctx, namedQuery, digest, digest).Scan(&n)
+	err := tx.QueryRow(ctx, namedQuery, digest, digest, digest).Scan(&n)
 	return n > 0, err
 }

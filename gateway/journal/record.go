@@ -60,7 +60,7 @@ func (j *Journal) Record(ctx context.Context, e gateway.Entry) error {
 			}
 		}
 		for _, d := range e.Deliveries {
-			if err := insertDelivery(ctx, tx, row, d); err != nil {
+			if err := j.insertDelivery(ctx, tx, row, d); err != nil {
 				return err
 			}
 		}
@@ -71,6 +71,11 @@ func (j *Journal) Record(ctx context.Context, e gateway.Entry) error {
 		}
 		return nil
 	})
+	return j.taken(err)
+}
+
+// taken is what the journal says when an id or a Message-ID is somebody else's.
+func (j *Journal) taken(err error) error {
 	if j.db.IsUnique(err) {
 		return &Error{code: FaultEntry, cause: err}
 	}
@@ -114,6 +119,9 @@ func prepare(e gateway.Entry) (row submissionRow, message, warnings string, err 
 func judgeDelivery(d gateway.Delivery, submission string) error {
 	if d.ID == "" || d.Destination == "" || d.State == "" || d.Submission != submission || d.Due.IsZero() {
 		return &Error{code: FaultEntry, cause: errors.New("a delivery without id, destination, state or time, or of another submission")}
+	}
+	if (d.Letter == "") != (d.MessageID == "") {
+		return &Error{code: FaultEntry, cause: errors.New("a letter without Message-ID, or the other way round")}
 	}
 	return nil
 }
@@ -223,6 +231,10 @@ func (j *Journal) Submissions(ctx context.Context, q gateway.Query) ([]gateway.S
 		q.Limit = defaultPage
 	}
 	where, args := inSites(q.FINESSGeo)
+	if q.Door != "" {
+		where += ` AND door = ?`
+		args = append(args, q.Door)
+	}
 	if q.ControlID != "" {
 		where += ` AND control_id = ?`
 		args = append(args, q.ControlID)

@@ -105,7 +105,7 @@ func scanDocument(r scanner) (d gateway.DocumentRow, err error) {
 }
 
 const deliveryColumns = `d.seq, d.id, s.id, d.finess_ej, d.finess_geo, d.est_name, d.source_oid, d.destination, d.state,
-	d.created, d.due, d.attempts, d.sent, d.remote, d.notice, d.code`
+	d.created, d.due, d.attempts, d.sent, d.remote, d.notice, d.code, d.recipient, d.letter, d.message_id`
 
 type deliveryRow struct {
 	gateway.Delivery
@@ -117,7 +117,7 @@ func scanDelivery(r scanner) (d deliveryRow, err error) {
 	var notice string
 	e := &d.Establishment
 	err = r.Scan(&d.seq, &d.ID, &d.Submission, &e.FINESSEJ, &e.FINESSGeo, &e.Name, &e.SourceOID, &d.Destination, &d.State,
-		&created, &due, &d.Attempts, &d.Sent, &d.Remote, &notice, &d.Code)
+		&created, &due, &d.Attempts, &d.Sent, &d.Remote, &notice, &d.Code, &d.Recipient, &d.Letter, &d.MessageID)
 	if err != nil {
 		return d, err
 	}
@@ -145,7 +145,7 @@ func insertDocument(ctx context.Context, tx *sqldb.Tx, s submissionRow, d gatewa
 	return err
 }
 
-func insertDelivery(ctx context.Context, tx *sqldb.Tx, s submissionRow, d gateway.Delivery) error {
+func (j *Journal) insertDelivery(ctx context.Context, tx *sqldb.Tx, s submissionRow, d gateway.Delivery) error {
 	notice := ""
 	if d.Notice != nil {
 		var err error
@@ -153,11 +153,18 @@ func insertDelivery(ctx context.Context, tx *sqldb.Tx, s submissionRow, d gatewa
 			return err
 		}
 	}
+	if d.Letter != "" {
+		if _, err := j.blobs.Stat(ctx, d.Letter); err != nil {
+			return err
+		}
+	}
 	e := d.Establishment
 	_, err := tx.Exec(ctx, `INSERT INTO delivery (id, submission, finess_ej, finess_geo, est_name, source_oid, destination,
-		state, created, due, attempts, sent, remote, notice, code) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		state, created, due, attempts, sent, remote, notice, code, recipient, letter, message_id)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		d.ID, s.seq, e.FINESSEJ, e.FINESSGeo, e.Name, e.SourceOID, d.Destination,
-		string(d.State), toNanos(d.Created), toNanos(d.Due), d.Attempts, d.Sent, d.Remote, notice, d.Code)
+		string(d.State), toNanos(d.Created), toNanos(d.Due), d.Attempts, d.Sent, d.Remote, notice, d.Code,
+		d.Recipient, d.Letter, d.MessageID)
 	return err
 }
 
