@@ -96,7 +96,7 @@ func newWorld(t testing.TB) *world {
 			Certificates: []tls.Certificate{ca.issue(operatorName, later)},
 			ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: ca.pool(),
 		},
-		door: Server{Name: operatorName, Roots: ca.pool(), Client: ca.issue("passerelle", later), Timeout: 5 * time.Second},
+		door: Server{Name: operatorName, Roots: ca.pool(), Client: ca.issue("passerelle", later), Timeout: time.Minute},
 	}
 }
 

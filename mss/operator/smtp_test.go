@@ -115,7 +115,7 @@ func (w *world) serve(t *testing.T, b *backend, adjust func(*smtp.Server)) Serve
 	l := listen(t)
 	s := smtp.NewServer(b)
 	s.Domain, s.TLSConfig, s.EnableDSN, s.MaxMessageBytes = operatorName, w.server, true, 40<<20
-	s.ReadTimeout, s.WriteTimeout = 5*time.Second, 5*time.Second
+	s.ReadTimeout, s.WriteTimeout = time.Minute, time.Minute
 	s.ErrorLog = log.New(io.Discard, "", 0)
 	if adjust != nil {
 		adjust(s)
@@ -273,8 +273,10 @@ func TestSubmitCut(t *testing.T) {
 			door := w.serve(t, b, nil)
 			door.Username = "passerelle@ch.mssante.fr"
 			e := envelope(lea, paul)
-			// Larger than every buffer on the way, so that a cut is seen while writing.
-			e.Raw = append(e.Raw, bytes.Repeat([]byte(strings.Repeat("x", 70)+"\r\n"), 300_000)...)
+			if c.cut == "half" {
+				// Larger than every buffer on the way, so that a cut is seen while writing.
+				e.Raw = append(e.Raw, bytes.Repeat([]byte(strings.Repeat("x", 70)+"\r\n"), 300_000)...)
+			}
 			for _, o := range submit(t, door, e) {
 				wantCode(t, o.Err, c.code)
 				if o.Fate != c.fate || o.SMTP != 0 {
