@@ -12,6 +12,7 @@ const (
 	nsHL7   = "urn:hl7-org:v3"
 	nsXSL   = "http://www.w3.org/1999/XSL/Transform"
 	nsXSI   = "http://www.w3.org/2001/XMLSchema-instance"
+	nsXML   = "http://www.w3.org/XML/1998/namespace"
 	nsXMLNS = "xmlns"
 )
 

@@ -39,14 +39,8 @@ type Document struct {
 
 	text     []byte // the document in UTF-8
 	root     *node  // ClinicalDocument
-	sheets   []sheet
+	foreign  bool   // a stylesheet from elsewhere is asked for
 	location *time.Location
-}
-
-// sheet is one xml-stylesheet instruction.
-type sheet struct {
-	href string
-	line int
 }
 
 // Read reads a document with the default options.
@@ -71,7 +65,7 @@ func (o Options) Read(data []byte) (*Document, error) {
 		return nil, bad
 	}
 	d := &Document{text: text, location: o.Location}
-	p := parser{doc: d, dec: xml.NewDecoder(bytes.NewReader(text))}
+	p := parser{doc: d, dec: xml.NewDecoder(bytes.NewReader(text)), bound: map[string]bool{"": true, nsXML: true, "xml": true, nsXMLNS: true}}
 	p.dec.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil } // decoded already
 	if bad := p.parse(); bad != nil {
 		return nil, bad
@@ -97,6 +91,7 @@ type parser struct {
 	open  []frame
 	nodes int
 	roots int
+	bound map[string]bool // namespaces that the document declared so far
 }
 
 // frame is an element whose end tag has not come.
@@ -149,8 +144,8 @@ func (p *parser) parse() *Finding {
 				p.chars(n, t, start)
 			}
 		case xml.ProcInst:
-			if t.Target == "xml-stylesheet" && len(p.doc.sheets) < 8 {
-				p.doc.sheets = append(p.doc.sheets, sheet{href(t.Inst), line})
+			if t.Target == "xml-stylesheet" {
+				p.sheet(href(t.Inst))
 			}
 		case xml.Directive:
 			return p.directive(t)
@@ -174,8 +169,15 @@ func (p *parser) start(t xml.StartElement, start, line int) *Finding {
 	if len(p.open) >= maxDepth || len(t.Attr) > maxAttrs {
 		return p.fail(FaultTooDeep, nil)
 	}
-	if twice(t.Attr) {
+	if twice(t.Attr) || p.unbound(t) {
 		return p.fail(FaultXML, nil)
+	}
+	if t.Name.Space == nsXSL && (t.Name.Local == "import" || t.Name.Local == "include") {
+		for _, a := range t.Attr {
+			if a.Name.Local == "href" && a.Name.Space == "" {
+				p.sheet(a.Value)
+			}
+		}
 	}
 	f := frame{name: t.Name}
 	var parent *node
@@ -243,6 +245,32 @@ func (p *parser) chars(n *node, t xml.CharData, start int) {
 		return
 	}
 	n.text = append(n.text, t...)
+}
+
+// sheet notes whether the document wants a stylesheet from elsewhere, by an
+// xml-stylesheet instruction or by an import of the one that wraps it.
+func (p *parser) sheet(href string) { p.doc.foreign = p.doc.foreign || outside(href) }
+
+// unbound tells whether a name carries a prefix that nothing declares, which
+// encoding/xml lets pass: it then gives the prefix itself as the namespace.
+func (p *parser) unbound(t xml.StartElement) bool {
+	for _, a := range t.Attr {
+		if a.Name.Space == nsXMLNS || a.Name.Space == "" && a.Name.Local == nsXMLNS {
+			if len(p.bound) > maxAttrs*maxDepth {
+				return true
+			}
+			p.bound[a.Value] = true
+		}
+	}
+	if !p.bound[t.Name.Space] {
+		return true
+	}
+	for _, a := range t.Attr {
+		if !p.bound[a.Name.Space] {
+			return true
+		}
+	}
+	return false
 }
 
 // plain gives the attributes without namespace declarations.

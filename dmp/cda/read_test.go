@@ -57,6 +57,8 @@ func TestRead(t *testing.T) {
 		{"fail/deep nesting", deep, FaultTooDeep, "line"},
 		{"fail/many attributes", strings.Replace(l1, "<title>", "<title"+strings.Repeat(` a="1"`, 100)+">", 1), FaultTooDeep, "line"},
 		{"fail/attribute twice", strings.Replace(l1, `<realmCode code="FR"`, `<realmCode code="FR" code="FR"`, 1), FaultXML, "/ClinicalDocument (line"},
+		{"fail/prefix that nothing declares", strings.Replace(l1, "<title>", `<sdtc:x/><title>`, 1), FaultXML, "/ClinicalDocument (line"},
+		{"fail/prefix of an attribute", strings.Replace(l1, "<title>", `<title sdtc:x="1">`, 1), FaultXML, "/ClinicalDocument (line"},
 		{"fail/other namespace", strings.Replace(l1, "urn:hl7-org:v3", "urn:hl7-org:v2", 1), FaultNotCDA, ""},
 		{"fail/HTML", "<html><body/></html>", FaultNotCDA, ""},
 		{"fail/wrapped in something else", strings.Replace(wrapped, "1999/XSL/Transform", "1999/xhtml", 1), FaultNotCDA, ""},
@@ -154,6 +156,31 @@ func TestPlaces(t *testing.T) {
 	}
 	if (Place{}).Line() != 0 || (Place{}).XPath() != "" || !(Place{}).Zero() {
 		t.Error("the zero place is somewhere")
+	}
+}
+
+func TestStylesheets(t *testing.T) {
+	wrap := func(inside string) string {
+		l1 := string(load(t, "level1.xml"))
+		head, rest, _ := strings.Cut(l1, "<ClinicalDocument")
+		return head + `<xsl:stylesheet xmlns:xsl="http://www.w3.org/1999/XSL/Transform">` + inside + `<ClinicalDocument` + rest + `</xsl:stylesheet>`
+	}
+	for _, c := range []struct {
+		name, doc string
+		found     bool
+	}{
+		{"ok/relative", string(load(t, "level1.xml")), false},
+		{"ok/inside the document", wrap(""), false},
+		{"ok/import beside", wrap(`<xsl:import href="../style.xsl"/>`), false},
+		{"fail/import from elsewhere", wrap(`<xsl:import href="http://exemple.invalid/x.xsl"/>`), true},
+		{"fail/include from elsewhere", wrap(`<xsl:include href="file:///etc/passwd"/>`), true},
+		{"fail/instruction", strings.Replace(string(load(t, "level1.xml")), `href="cda.xsl"`, `href='https://exemple.invalid/x.xsl'`, 1), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := broken(t, []byte(c.doc))["C04"]; got != c.found {
+				t.Errorf("found %v, want %v", got, c.found)
+			}
+		})
 	}
 }
 
