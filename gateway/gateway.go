@@ -98,8 +98,8 @@ type Inbound struct {
 	BodyPro       []byte            `json:"body_pro,omitempty"`     // CORPSMAIL_PS
 	BodyPatient   []byte            `json:"body_patient,omitempty"` // CORPSMAIL_PATIENT
 	Warnings      []Note            `json:"warnings,omitempty"`
-	Refusals      []error           `json:"-"` // framing, separators, profile, structure, in this order
-	FlagRefusals  []error           `json:"-"` // flags, recipients and matrix: told after the documents were read
+	Refusals      []error           `json:"-"` // framing, separators, profile, structure, flags: in this order
+	FlagRefusals  int               `json:"-"` // how many of the last Refusals are about flags and recipients
 }
 
 // Outcome is what was decided of a message.

@@ -153,7 +153,7 @@ func TestAccept(t *testing.T) {
 		}, code: "CDA-ENTITY-EXTERNAL"},
 		{name: "fail/readability comes before flags", change: func(in *gateway.Inbound) {
 			in.Documents[0].Content = []byte("une phrase")
-			in.FlagRefusals = []error{fault.New(gateway.FaultMethod)}
+			in.Refusals, in.FlagRefusals = []error{fault.New(gateway.FaultMethod)}, 1
 		}, code: "CDA-XML"},
 		{name: "fail/type of the message is not that of the document", change: func(in *gateway.Inbound) { in.Documents[0].Type.Code = "18748-4" }, code: gateway.FaultTypeMismatch, app: "906"},
 		{name: "fail/id of the message is not that of the document", change: func(in *gateway.Inbound) { in.Documents[0].ID = &dmp.ID{Root: "1.2.3"} }, code: gateway.FaultIDMismatch, app: "906"},

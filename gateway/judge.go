@@ -54,7 +54,7 @@ func (g *Gateway) judge(ctx context.Context, in Inbound) verdict {
 // judgeStructure reads every document and compares it with what the envelope
 // claims of it.
 func (g *Gateway) judgeStructure(_ context.Context, in Inbound, v *verdict) {
-	for _, err := range in.Refusals {
+	for _, err := range in.Refusals[:len(in.Refusals)-in.FlagRefusals] {
 		v.refuse(err)
 	}
 	if len(v.faults) > 0 {
@@ -130,7 +130,7 @@ func placed(err error, where string) error {
 
 // judgeFlags judges what is asked to be done with the documents.
 func (g *Gateway) judgeFlags(_ context.Context, in Inbound, v *verdict) {
-	for _, err := range in.FlagRefusals {
+	for _, err := range in.Refusals[len(in.Refusals)-in.FlagRefusals:] {
 		v.refuse(err)
 	}
 	if len(in.Documents) == 0 {

@@ -230,10 +230,12 @@ func (r *reader) volet(found []*Segment, shape shape) {
 	if len(p.documents)+len(p.flags) == 0 {
 		return
 	}
+	before := len(r.in.Refusals)
 	r.flags(p.flags)
 	if r.people(p.prt) {
 		r.decide()
 	}
+	r.in.FlagRefusals = len(r.in.Refusals) - before
 }
 
 func (r *reader) sort(found []*Segment) (p parts) {
