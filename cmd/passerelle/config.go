@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/passerelle-sante/passerelle/gateway"
 )
 
 // Config is gateway.yaml. Relative paths are relative to the file. `passerelle
@@ -29,6 +31,7 @@ type Config struct {
 	Establishments []EstablishmentConfig `yaml:"establishments"`
 	HL7            []HL7Config           `yaml:"hl7"`
 	DMP            DMPConfig             `yaml:"dmp"`
+	MSS            *MSSConfig            `yaml:"mss,omitempty"` // absent: no mail
 	Accept         AcceptConfig          `yaml:"accept"`
 	Delivery       DeliveryConfig        `yaml:"delivery"`
 	Storage        StorageConfig         `yaml:"storage"`
@@ -54,6 +57,10 @@ type EstablishmentConfig struct {
 	Machines  []string       `yaml:"machines"` // PEM files of client certificates that may read its submissions
 }
 
+func (e EstablishmentConfig) establishment() gateway.Establishment {
+	return gateway.Establishment{Name: e.Name, FINESSEJ: e.FINESSEJ, FINESSGeo: e.FINESSGeo, SourceOID: e.SourceOID}
+}
+
 // SenderConfig is one MSH-3/4; "*" is any.
 type SenderConfig struct {
 	Application string `yaml:"application"`
@@ -66,6 +73,9 @@ type HL7Config struct {
 	Establishments []string `yaml:"establishments"` // FINESS géographique; empty: all
 	Profiles       []string `yaml:"profiles"`       // MSH-21 accepted
 	Matrix         string   `yaml:"matrix"`         // rules or strict
+	Charset        string   `yaml:"charset"`        // of a message without MSH-18
+	MaskedToPro    bool     `yaml:"masked_to_pro"`  // take MASQUE_PS with DESTMSSANTEPS (A-02)
+	StrictBodies   bool     `yaml:"strict_bodies"`  // refuse a CORPSMAIL that is cut (A-12)
 	Certificate    string   `yaml:"certificate"`    // TLS when set
 	Key            string   `yaml:"key"`
 	ClientCA       string   `yaml:"client_ca"`
@@ -138,6 +148,9 @@ func loadConfig(path string) (Config, error) {
 
 func (c *Config) paths() []*string {
 	all := []*string{&c.Data, &c.Gateway.Certificate, &c.Gateway.Key, &c.Gateway.ClientCA, &c.DMP.Certificate, &c.DMP.Key, &c.DMP.CA}
+	if c.MSS != nil {
+		all = append(all, &c.MSS.Certificate, &c.MSS.Key, &c.MSS.CA, &c.MSS.PasswordFile, &c.MSS.Identities)
+	}
 	for i := range c.Establishments {
 		for j := range c.Establishments[i].Machines {
 			all = append(all, &c.Establishments[i].Machines[j])
@@ -162,8 +175,12 @@ func (c *Config) defaults() {
 	or(&c.Delivery.Workers, 4)
 	or(&c.Delivery.AckTimeout, 30*time.Second)
 	or(&c.Storage.ReserveMiB, 256)
+	if c.MSS != nil {
+		c.MSS.defaults()
+	}
 	for i := range c.HL7 {
 		or(&c.HL7[i].Matrix, "rules")
+		or(&c.HL7[i].Charset, "UNICODE UTF-8")
 		if len(c.HL7[i].Profiles) == 0 {
 			c.HL7[i].Profiles = []string{"2.1^CISIS_CDA_HL7_V2", "2.11^IHE_FRANCE-2.11-PAM"}
 		}
@@ -191,6 +208,7 @@ func (c *Config) problems(now time.Time) []string {
 	c.establishmentProblems(p)
 	c.hl7Problems(p, now)
 	c.dmpProblems(p, now)
+	c.mssProblems(p, now)
 	p.oneOf("accept.cda", c.Accept.CDA, "blocking", "strict")
 	p.oneOf("accept.pdfa", c.Accept.PDFA, "warn", "require")
 	p.oneOf("accept.duplicates", c.Accept.Duplicates, "warn", "refuse")
@@ -260,6 +278,7 @@ func (c *Config) hl7Problems(p *problemList, now time.Time) {
 		at := fmt.Sprintf("hl7[%d]", i)
 		p.address(at+".listen", h.Listen)
 		p.oneOf(at+".matrix", h.Matrix, "rules", "strict")
+		p.oneOf(at+".charset", h.Charset, "UNICODE UTF-8", "8859/15", "8859/1")
 		for _, f := range h.Establishments {
 			if !known[f] {
 				p.add(at+".establishments", "établissement "+f+" non déclaré")

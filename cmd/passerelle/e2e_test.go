@@ -199,6 +199,8 @@ func TestBadInput(t *testing.T) {
 		{"fail/base64 undecodable", testdata.MDM(testdata.MessageOptions{ControlID: "B4", Base64: "PD94!!!!"}), "AE", "102", "HL7-BASE64"},
 		{"fail/not a document", testdata.MDM(testdata.MessageOptions{ControlID: "B5", Base64: base64.StdEncoding.EncodeToString([]byte("une phrase"))}), "AE", "102", "CDA-XML"},
 		{"fail/DTD", testdata.MDM(testdata.MessageOptions{ControlID: "B6", Content: append([]byte("<!DOCTYPE ClinicalDocument>"), testdata.CDA(testdata.CDAOptions{})...)}), "AE", "102", "CDA-DTD"},
+		{"fail/readability is told before flags", testdata.MDM(testdata.MessageOptions{ControlID: "B14", Base64: base64.StdEncoding.EncodeToString([]byte("une phrase")), Flags: testdata.Flags{"DESTDMP": "X"}}), "AE", "102", "CDA-XML"},
+		{"fail/flag", testdata.MDM(testdata.MessageOptions{ControlID: "B15", Flags: testdata.Flags{"DESTDMP": "X"}}), "AE", "103", "HL7-FLAG-VALUE"},
 		{"fail/another patient's document", testdata.MDM(testdata.MessageOptions{ControlID: "B7", Document: testdata.CDAOptions{Patient: trois}}), "AE", "904", "INS-MISMATCH"},
 		{"fail/unknown profile", testdata.MDM(testdata.MessageOptions{ControlID: "B8", Profile: "9.9^AUTRE"}), "AE", "199", "HL7-PROFILE"},
 		{"fail/missing segment", testdata.MDM(testdata.MessageOptions{ControlID: "B9", Edit: without("TXA")}), "AE", "100", "HL7-SEGMENT-MISSING"},

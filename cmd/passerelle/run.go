@@ -33,7 +33,7 @@ import (
 
 // rulesVersion names the rules of this build in each verdict: ours, then the
 // CDA rule set.
-const rulesVersion = "passerelle 2026.11 / " + cda.RuleSet
+var rulesVersion = "passerelle 2026.11 / " + cda.RuleSet
 
 // Main is the gateway as production runs it. The end-to-end tests and the
 // sandbox start this same struct.
@@ -43,6 +43,8 @@ type Main struct {
 	Random io.Reader
 	Log    *slog.Logger
 	Trace  gateway.Trace // nil in production
+
+	zone *time.Location // of the times that hospitals read
 
 	// Set by Start.
 	HTTP, HTTPS string   // addresses listened on
@@ -65,8 +67,7 @@ func (m *Main) Start(ctx context.Context) (err error) {
 		}
 	}()
 	c := m.Config
-	zone, err := time.LoadLocation(c.Accept.Zone)
-	if err != nil {
+	if m.zone, err = time.LoadLocation(c.Accept.Zone); err != nil {
 		return err
 	}
 	if err := blob.MakeDir(c.Data); err != nil {
@@ -90,15 +91,24 @@ func (m *Main) Start(ctx context.Context) (err error) {
 		Trace: m.trace(), Alarms: alarms,
 		Settings: gateway.Settings{
 			Environment: ins.Environment(c.Environment), CDA: c.Accept.CDA, PDFA: c.Accept.PDFA,
-			Duplicates: c.Accept.Duplicates, StrictTargets: c.Accept.StrictTargets, Zone: zone,
+			Mail:       c.MSS != nil,
+			Duplicates: c.Accept.Duplicates, StrictTargets: c.Accept.StrictTargets, Zone: m.zone,
 		},
 	}
 	archive, err := m.archive()
 	if err != nil {
 		return err
 	}
+	mail, err := m.mail()
+	if err != nil {
+		return err
+	}
+	receiver, err := m.receiver(g)
+	if err != nil {
+		return err
+	}
 	d := &gateway.Deliverer{
-		Gateway: g, Archive: archive, Hospital: m.hospital(), Holder: newID(), Lease: 5 * max(c.DMP.Timeout, c.Delivery.AckTimeout), Poll: 2 * time.Second,
+		Gateway: g, Archive: archive, Hospital: m.hospital(), Mail: mail, Holder: newID(), Lease: 5 * max(c.DMP.Timeout, c.Delivery.AckTimeout), Poll: 2 * time.Second,
 		Workers: c.Delivery.Workers, Jitter: jitter(m.Random), Log: m.Log,
 		Backoff: gateway.Backoff{First: c.Delivery.First, Max: c.Delivery.Max, GiveUp: c.Delivery.GiveUp},
 	}
@@ -111,6 +121,9 @@ func (m *Main) Start(ctx context.Context) (err error) {
 		return err
 	}
 	m.running.Go(func() { d.Run(run) })
+	if receiver != nil {
+		m.running.Go(func() { receiver.Run(run) })
+	}
 	m.running.Go(func() { m.watch(run, alarms) })
 	return nil
 }
@@ -198,7 +211,7 @@ func (m *Main) hospital() gateway.Hospital {
 			addr := routes[e.FINESSGeo]
 			return hl7v2.Target{Address: addr}, addr != ""
 		},
-		Timeout: m.Config.Delivery.AckTimeout,
+		Timeout: m.Config.Delivery.AckTimeout, Zone: m.zone,
 	}
 }
 
@@ -259,10 +272,13 @@ func (m *Main) serveHTTP(addr string, conf *tls.Config, h http.Handler) (string,
 
 // listenMLLP opens every HL7 port.
 func (m *Main) listenMLLP(ctx context.Context, g *gateway.Gateway) error {
-	s := &hl7v2.Server{Door: g, Clock: m.Clock, Rand: m.Random, Logger: m.Log, Trace: m.trace()}
+	clock := func() time.Time { return m.Clock().In(m.zone) }
+	s := &hl7v2.Server{Door: g, Clock: clock, Rand: m.Random, Logger: m.Log, Trace: m.trace()}
 	routes := map[string]func(gateway.Party) (gateway.Establishment, bool){}
 	for _, h := range m.Config.HL7 {
-		port := hl7v2.Port{Name: h.Listen, Options: hl7v2.Options{Profiles: h.Profiles, Matrix: hl7v2.Matrix(h.Matrix)}}
+		port := hl7v2.Port{Name: h.Listen, Options: hl7v2.Options{
+			Profiles: h.Profiles, Matrix: hl7v2.Matrix(h.Matrix), DefaultCharset: h.Charset, MaskedToPro: h.MaskedToPro, StrictBodies: h.StrictBodies,
+		}}
 		routes[port.Name] = m.route(h)
 		if h.Certificate != "" {
 			conf, err := serverTLS(h.Certificate, h.Key, h.ClientCA)
@@ -319,7 +335,7 @@ func (m *Main) route(h HL7Config) func(gateway.Party) (gateway.Establishment, bo
 		if len(allowed) > 0 && !allowed[e.FINESSGeo] {
 			continue
 		}
-		est := gateway.Establishment{Name: e.Name, FINESSEJ: e.FINESSEJ, FINESSGeo: e.FINESSGeo, SourceOID: e.SourceOID}
+		est := e.establishment()
 		for _, s := range e.Senders {
 			if s.Application == "*" || s.Facility == "*" {
 				wild = append(wild, struct {
