@@ -13,8 +13,8 @@ import (
 type State string
 
 // States of a delivery. A submission is Pending while one of its deliveries to
-// the outside is due, then Done, Failed or Partial; Refused and Kept have no
-// delivery.
+// the outside is due or waiting, then Done, Failed or Partial; Refused and Kept
+// have no delivery, and only a person ends a Quarantined one.
 const (
 	Due     State = "due"     // waiting for its time, or leased
 	Waiting State = "waiting" // a letter: the operator has it, its report will settle it
@@ -223,8 +223,9 @@ type Journal interface {
 	MarkLetter(ctx context.Context, delivery, holder, digest, messageID string) error
 	// Letter finds a mail delivery by its id, or by Message-ID when id is empty.
 	Letter(ctx context.Context, id, messageID string) (Delivery, error)
-	// Apply commits what a receipt says, whoever holds the delivery: a lease that
-	// is running is lost. ErrDuplicate when the key was applied before.
+	// Apply commits what a receipt says, whoever holds the delivery: if it gives
+	// a state, a lease that is running is lost. ErrDuplicate when the key was
+	// applied before, ErrNotFound when there is no such letter.
 	Apply(ctx context.Context, r Report) error
 	// NextDue is the earliest time at which a delivery of the destination is
 	// due or a lease on one ends; zero when there is none.

@@ -246,10 +246,10 @@ func TestSendAttempts(t *testing.T) {
 	none := month
 	none.FINESSGeo = nil
 	lines := []journal.SendAttempts{
-		{FINESSGeo: site, Channel: "dmp", TypeCode: "11490-0", Outcome: "ok", Count: 2, Masked: 1},
-		{FINESSGeo: site, Channel: "dmp", TypeCode: "11490-0", Outcome: "retry", Count: 2, Masked: 1},
-		{FINESSGeo: site, Channel: "dmp", TypeCode: "11502-2", Outcome: "ok", Count: 1},
-		{FINESSGeo: other, Channel: "dmp", TypeCode: "11502-2", Outcome: "failed", Count: 1},
+		{FINESSGeo: site, Channel: "DMP", TypeCode: "11490-0", Outcome: "ok", Count: 2, Masked: 1},
+		{FINESSGeo: site, Channel: "DMP", TypeCode: "11490-0", Outcome: "retry", Count: 2, Masked: 1},
+		{FINESSGeo: site, Channel: "DMP", TypeCode: "11502-2", Outcome: "ok", Count: 1},
+		{FINESSGeo: other, Channel: "DMP", TypeCode: "11502-2", Outcome: "failed", Count: 1},
 	}
 	with := append([]journal.SendAttempts(nil), lines...)
 	with[2].Count = 2

@@ -12,6 +12,10 @@ var HotQueries = map[string]string{
 	"next due":        nextFreeQuery,
 	"next lease":      nextLeaseQuery,
 	"state":           stateQuery,
+	"held":            heldQuery,
+	"letter":          letterQuery,
+	"message":         messageQuery,
+	"list by state":   `SELECT id FROM submission WHERE finess_geo = ? AND state = ? ORDER BY seq DESC LIMIT 5`,
 	"list":            `SELECT id FROM submission WHERE finess_geo = ? ORDER BY seq DESC LIMIT 5`,
 	"list by control": `SELECT id FROM submission WHERE finess_geo = ? AND control_id = ? ORDER BY seq DESC LIMIT 5`,
 }

@@ -18,7 +18,14 @@
 // to the same destination whose submissions name a common document (as what
 // they bring or as what they replace) are leased in that order; a delivery is
 // out of the way of the next once it is done, failed or stopped, not while it
-// waits for its next attempt.
+// waits for its next attempt. A letter is out of the way once the operator has
+// it, and only in the way of letters to the same person.
+//
+// Letters: what [Journal.MarkLetter] noted stands for ever, and no sweep takes
+// it, so that every resend is the same bytes under the same Message-ID. What a
+// receipt says is applied once, whenever it comes; of two that disagree the last
+// one stands. It changes the one delivery that it is about, and the state of its
+// submission.
 //
 // Duplicates: a key is recorded once; of two identical messages that come at
 // once, exactly one Record succeeds.
@@ -38,8 +45,14 @@
 //     establishment, stay, INS status. Whether the INS is fictitious is kept as a
 //     flag; the matricule and the traits are in the envelope alone.
 //   - The state of a submission is counted anew at every settlement from its
-//     deliveries to the outside; ZAM do not count, since telling the hospital is
-//     not what it asked for.
+//     deliveries to the outside; ZAM and read receipts do not count, since telling
+//     how it went is not what it asked for. A letter that waits for its report
+//     leaves it pending, even after the time at which the report was expected.
+//   - No outcome takes a submission out of quarantine: a person does.
+//   - A receipt that says nothing of delivery (MDN) leaves a running lease alone:
+//     without it the letter could be sent by another while it is being sent.
+//   - An attempt of the indicators ends as the last delivery report says, when
+//     there is one: what the operator took and could not deliver is no success.
 //   - The code of a submission is that of its last failure; once all is done it
 //     has none, the timeline keeps the history.
 //   - A superseded document never becomes current again: sending a lot twice

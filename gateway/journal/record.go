@@ -120,8 +120,8 @@ func judgeDelivery(d gateway.Delivery, submission string) error {
 	if d.ID == "" || d.Destination == "" || d.State == "" || d.Submission != submission || d.Due.IsZero() {
 		return &Error{code: FaultEntry, cause: errors.New("a delivery without id, destination, state or time, or of another submission")}
 	}
-	if (d.Letter == "") != (d.MessageID == "") {
-		return &Error{code: FaultEntry, cause: errors.New("a letter without Message-ID, or the other way round")}
+	if (d.Letter == "") != (d.MessageID == "") || d.Letter != "" && !isMail(d.Destination) {
+		return &Error{code: FaultEntry, cause: errors.New("a letter without Message-ID or the other way round, or for a destination that takes none")}
 	}
 	return nil
 }

@@ -3,7 +3,8 @@
 //
 // The contract: an entry or a settlement is written whole or not at all; of
 // duplicates at once exactly one succeeds; nothing is leased twice, nor out of
-// order where documents are shared; a sweep never takes what a row names. What
+// order where documents are shared; a letter keeps its bytes and its Message-ID,
+// and a receipt changes it once; a sweep never takes what a row names. What
 // an engine promises after a crash it proves by tests of its own, because only
 // it knows how to crash.
 package journaltest
@@ -182,5 +183,9 @@ func Test(t *testing.T, open Open) {
 	t.Run("claim", func(t *testing.T) { testClaim(t, open) })
 	t.Run("order", func(t *testing.T) { testOrder(t, open) })
 	t.Run("settle", func(t *testing.T) { testSettle(t, open) })
+	t.Run("mark-letter", func(t *testing.T) { testMarkLetter(t, open) })
+	t.Run("waiting", func(t *testing.T) { testWaiting(t, open) })
+	t.Run("apply", func(t *testing.T) { testApply(t, open) })
+	t.Run("letter-order", func(t *testing.T) { testLetterOrder(t, open) })
 	t.Run("sweep", func(t *testing.T) { testSweep(t, open) })
 }

@@ -198,6 +198,12 @@ func testList(t *testing.T, open Open) {
 		if i >= 5 {
 			e.Submission.Message.ControlID = "SHARED"
 		}
+		if i == 4 || i == 5 {
+			e.Submission.Door = "mail"
+		}
+		if i == 4 {
+			e.Submission.State, e.Deliveries = gateway.Quarantined, nil
+		}
 		if i == 0 {
 			e.Submission.State, e.Submission.Envelope, e.Deliveries = gateway.RefusedState, nil, nil
 		}
@@ -220,6 +226,10 @@ func testList(t *testing.T, open Open) {
 		{"ok/control-id", gateway.Query{FINESSGeo: both, ControlID: "SHARED"}, []string{"s6", "s5"}},
 		{"ok/control-id-of-another-site", gateway.Query{FINESSGeo: site, ControlID: "SHARED"}, []string{"s6"}},
 		{"ok/state", gateway.Query{FINESSGeo: both, State: gateway.RefusedState}, []string{"s0"}},
+		{"ok/door", gateway.Query{FINESSGeo: both, Door: "mail"}, []string{"s5", "s4"}},
+		{"ok/door-of-another-site", gateway.Query{FINESSGeo: site, Door: "mail"}, []string{"s4"}},
+		{"ok/door-and-state", gateway.Query{FINESSGeo: both, Door: "mail", State: gateway.Quarantined}, []string{"s4"}},
+		{"ok/unknown-door", gateway.Query{FINESSGeo: both, Door: "no"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			all, err := j.Submissions(t.Context(), c.q)
