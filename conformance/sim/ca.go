@@ -1,9 +1,11 @@
 package sim
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -38,6 +40,9 @@ const (
 	roleMachine       = "machine"
 	roleINSi          = "insi"
 	roleBALApp        = "bal-app"
+	roleOperator      = "operator-server"
+	roleOperatorRSA   = "operator-server-rsa" // for TLS 1.2, whose suites of the API LPS are RSA
+	roleDirectory     = "directory-server"
 )
 
 // commonNames are the subjects. At the authorization server a client's
@@ -50,6 +55,8 @@ var commonNames = map[string]string{
 	roleMachine:       "machine-ch-essais",
 	roleINSi:          "INSI-AUTO", // imposed by the teleservice
 	roleBALApp:        "bal-app-ch-essais",
+	roleOperator:      "operateur.bac-a-sable",
+	roleDirectory:     "annuaire.bac-a-sable",
 }
 
 // authority is the throw-away CA of one folder.
@@ -58,7 +65,8 @@ type authority struct {
 	rand io.Reader
 	now  time.Time
 	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	key  crypto.Signer
+	crl  string // where the certificates of the operator say that revocations are listed
 }
 
 // openAuthority reads the CA of a folder, or makes one.
@@ -105,8 +113,8 @@ func (a *authority) template(cn string, days int) *x509.Certificate {
 	}
 }
 
-func (a *authority) sign(t *x509.Certificate, key *ecdsa.PrivateKey, role string) (*x509.Certificate, error) {
-	der, err := x509.CreateCertificate(a.rand, t, a.cert, &key.PublicKey, a.key)
+func (a *authority) sign(t *x509.Certificate, key crypto.Signer, role string) (*x509.Certificate, error) {
+	der, err := x509.CreateCertificate(a.rand, t, a.cert, key.Public(), a.key)
 	if err != nil {
 		return nil, fmt.Errorf("sim: certificate %s: %w", role, err)
 	}
@@ -126,18 +134,31 @@ func (a *authority) sign(t *x509.Certificate, key *ecdsa.PrivateKey, role string
 // leaf reads the certificate of a role, or makes it when it is absent, not
 // signed by this CA, or about to expire.
 func (a *authority) leaf(role string) (tls.Certificate, error) {
+	cn, revocations := commonNames[role], []string(nil)
+	switch role {
+	case roleOperatorRSA:
+		cn = commonNames[roleOperator]
+		fallthrough
+	case roleOperator:
+		revocations = []string{a.crl}
+	}
 	cert, key, err := readPair(a.certPath(role), a.keyPath(role))
-	if err == nil && cert.CheckSignatureFrom(a.cert) == nil && a.now.AddDate(0, 0, 30).Before(cert.NotAfter) {
+	if err == nil && cert.CheckSignatureFrom(a.cert) == nil && a.now.AddDate(0, 0, 30).Before(cert.NotAfter) &&
+		slices.Equal(cert.CRLDistributionPoints, revocations) {
 		return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}, nil
 	}
-	key, err = ecdsa.GenerateKey(elliptic.P256(), a.rand)
+	if role == roleOperatorRSA {
+		key, err = rsa.GenerateKey(a.rand, 2048)
+	} else {
+		key, err = ecdsa.GenerateKey(elliptic.P256(), a.rand)
+	}
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("sim: key %s: %w", role, err)
 	}
-	t := a.template(commonNames[role], 365)
-	t.KeyUsage = x509.KeyUsageDigitalSignature
+	t := a.template(cn, 365)
+	t.KeyUsage, t.CRLDistributionPoints = x509.KeyUsageDigitalSignature, revocations
 	switch role {
-	case roleDMPServer, roleGatewayServer:
+	case roleDMPServer, roleGatewayServer, roleOperator, roleOperatorRSA, roleDirectory:
 		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 		t.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 		t.DNSNames = []string{"localhost"}
@@ -157,14 +178,14 @@ func (a *authority) pool() *x509.CertPool {
 	return p
 }
 
-func readPair(certPath, keyPath string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+func readPair(certPath, keyPath string) (*x509.Certificate, crypto.Signer, error) {
 	pair, err := tls.LoadX509KeyPair(certPath, keyPath)
 	if err != nil {
 		return nil, nil, fmt.Errorf("sim: %w", err)
 	}
-	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+	key, ok := pair.PrivateKey.(crypto.Signer)
 	if !ok {
-		return nil, nil, fmt.Errorf("sim: %s is not an ECDSA key", keyPath)
+		return nil, nil, fmt.Errorf("sim: %s cannot sign", keyPath)
 	}
 	return pair.Leaf, key, nil
 }

@@ -45,7 +45,7 @@ var (
 
 func (s *Sandbox) knobs() []knob {
 	filter := "count (0 = jusqu'à remise à zéro)"
-	return []knob{
+	return append([]knob{
 		{Path: "/dmp/faults", state: func() any { return s.dmp.troubles.get() },
 			Values: map[string]any{"mode": dmpModes, "method": "filtre", "path": "filtre : début du chemin, par exemple /fhir ou /token", "count": filter,
 				"ms": "slow", "status": "refuse", "code": "refuse : code FHIR", "bytes": "cut : octets de la réponse, ligne d'état comprise",
@@ -87,7 +87,7 @@ func (s *Sandbox) knobs() []knob {
 			Values:      map[string]string{"client_id": "identifiant", "redirect_uri": "URL absolue http(s)"},
 			Description: "Enregistre le client Pro Santé Connect d'un éditeur. DELETE l'oublie.",
 			set:         s.setVendor, reset: func() error { return s.storeVendor(VendorClient{}) }},
-	}
+	}, s.operatorKnobs()...)
 }
 
 // decodeStrict reads one JSON value and nothing else, so that a misspelt knob

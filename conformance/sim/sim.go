@@ -1,5 +1,6 @@
 // Package sim plays the outside world of a gateway: the DMP and its
-// authorization server, and the software of a hospital, as small real servers
+// authorization server, the MSSanté operator with the white list and the
+// directory, and the software of a hospital, as small real servers
 // on 127.0.0.1, with fictitious people ([testdata]) and a throw-away
 // certification authority. Mutual TLS stays on, as it is outside.
 //
@@ -16,6 +17,12 @@
 // The hospital writes a message and waits for the disk before it answers. A
 // message that comes twice is kept twice, and flagged.
 //
+// The operator answers 250 to a letter when its copies for all recipients, and
+// the delivery reports that do not wait on demand, are on the disk. A letter
+// that is submitted twice is delivered twice, and counted so. Flags, moves and
+// expunges of a mailbox are on the disk when they are answered; UIDs and
+// UIDVALIDITY never change.
+//
 // The DMP is the store of dmp/store, the same that production may run: what the
 // sandbox adds stands before it (faults) or beside it (tokens).
 //
@@ -31,6 +38,20 @@
 //     nobody else takes it meanwhile.
 //   - Filters of faults are beginnings of paths; a fault strikes the first
 //     request that matches, in the order of the list.
+//   - The BAL APP is known by its certificate; AUTH PLAIN or EXTERNAL, when it is
+//     used, must name the mailbox of that certificate, and no password is looked
+//     at. A BAL APP submits for its own mailbox or with a null return-path only.
+//   - By IMAP, the certificate of the BAL APP opens the mailbox of the gateway
+//     and no other; that of a vendor opens all the others, as the mail software
+//     of the correspondents would.
+//   - Domains of the white list that the operator does not host are played too:
+//     their letters are kept and reported like those of its own.
+//   - A letter without X-MSS-NIL is refused (550 5.6.0), a bare LF or a line
+//     over 998 characters too. Between 25 MB, which a patient's mailbox takes,
+//     and the SIZE announced, a letter to a patient bounces.
+//   - Each delivery report speaks of one recipient. Without NOTIFY, only a
+//     failure is reported, or a success too with Return-Receipt-To.
+//   - The white list is not signed: whether the real one is, is not known.
 //   - Certificates are valid since 2025: tests may stand still in time.
 package sim
 
@@ -69,6 +90,10 @@ const (
 	PortHospitalMLLP = 1
 	PortHospitalHTTP = 2
 	PortDMP          = 3
+	PortOperatorSMTP = 4
+	PortOperatorIMAP = 5
+	PortOperatorHTTP = 6
+	PortDirectory    = 7  // and the white list
 	PortCount        = 20 // ports that a sandbox may use
 )
 
@@ -79,9 +104,13 @@ type Sandbox struct {
 	dmp      *front
 	dmpGate  *gate
 	hospital *hospital
+	operator *operator
 	info     Info
 	files    Files
 	closers  []func() error // in the order of opening
+
+	directory     *front
+	directoryGate *gate
 
 	mu     sync.Mutex
 	offset time.Duration
@@ -121,6 +150,11 @@ func (s *Sandbox) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	operatorHTTP, err := s.listen(PortOperatorHTTP)
+	if err != nil {
+		return err
+	}
+	ca.crl = "http://" + operatorHTTP.Addr().String() + "/crl"
 	certs := map[string]tls.Certificate{}
 	for role := range commonNames {
 		if certs[role], err = ca.leaf(role); err != nil {
@@ -179,7 +213,7 @@ func (s *Sandbox) start(ctx context.Context) error {
 		outcome(w, http.StatusNotFound, "not-found", "adresse inconnue ; le DMP est sous /fhir, les jetons sous /token")
 	})
 	s.dmp = &front{troubles: newTroubles(), service: mux}
-	s.dmpGate = &gate{Listener: dmpListener, troubles: s.dmp.troubles, conns: map[net.Conn]bool{}}
+	s.dmpGate = newGate(dmpListener, s.dmp.troubles)
 	// The keys stay reachable whatever is broken on demand: they are between
 	// the DMP and itself.
 	handler := http.NewServeMux()
@@ -190,13 +224,16 @@ func (s *Sandbox) start(ctx context.Context) error {
 	messages := http.NewServeMux()
 	messages.HandleFunc("GET /messages", s.hospital.serveMessages)
 	s.serve(hospitalHTTP, localOnly(messages))
+	if err := s.openOperator(ca, certs, operatorHTTP); err != nil {
+		return err
+	}
 	s.serve(controlHTTP, s.control())
 	s.describe(ca, base, mllp, hospitalHTTP, controlHTTP)
 	return nil
 }
 
 func (s *Sandbox) describe(ca *authority, base string, mllp, hospitalHTTP, control net.Listener) {
-	s.info = Info{Version: 1,
+	s.info = Info{Version: 1, Operator: s.info.Operator, Directory: s.info.Directory,
 		Hospital: HospitalInfo{MLLP: mllp.Addr().String(), Messages: "http://" + hospitalHTTP.Addr().String() + "/messages"},
 		DMP:      DMPInfo{FHIR: base + "/fhir", Token: base + "/token"},
 		Control:  "http://" + control.Addr().String(),
@@ -385,6 +422,10 @@ func (g *gate) down() bool {
 		}
 	}
 	return false
+}
+
+func newGate(l net.Listener, t *troubles) *gate {
+	return &gate{Listener: l, troubles: t, conns: map[net.Conn]bool{}}
 }
 
 func (g *gate) Accept() (net.Conn, error) {

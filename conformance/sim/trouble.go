@@ -21,7 +21,11 @@ const (
 	Cut    Mode = "cut"    // the connection is closed in the middle of the answer
 	Hold   Mode = "hold"   // the request is received and not answered until released
 	Lie    Mode = "lie"    // a wrong answer that says that all is well
-	Silent Mode = "silent" // hospital: stored, never answered
+	Silent Mode = "silent" // hospital: stored, never answered; operator: no delivery report
+
+	Bounce   Mode = "bounce"   // operator: accepted, then a failure report
+	Quota    Mode = "quota"    // operator: the mailbox is full
+	Greylist Mode = "greylist" // operator: each pair of sender and recipient is put off once
 )
 
 // When a trouble strikes, where that can be chosen.
@@ -116,10 +120,17 @@ func (t *troubles) letGo() {
 // strike finds the trouble of one request, counts it down, and gives the
 // channel whose closing releases it.
 func (t *troubles) strike(method, path string) (Trouble, <-chan struct{}) {
+	return t.strikeIf(func(one Trouble) bool {
+		return (one.Method == "" || strings.EqualFold(one.Method, method)) && strings.HasPrefix(path, one.Path)
+	})
+}
+
+// strikeIf is strike for a service that has its own filters.
+func (t *troubles) strikeIf(matches func(Trouble) bool) (Trouble, <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i, one := range t.list {
-		if one.Method != "" && !strings.EqualFold(one.Method, method) || !strings.HasPrefix(path, one.Path) {
+		if !matches(one) {
 			continue
 		}
 		switch one.Count {
