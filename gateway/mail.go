@@ -73,6 +73,9 @@ type Filing struct {
 	Body          string
 	Sender        string   // address
 	Recipients    []string // addresses
+	ReplyTo       []string // addresses
+	// VisibilityChange: the letter only changes who may see the document.
+	VisibilityChange bool
 }
 
 // Identities are the people that the hospital knows.

@@ -20,6 +20,14 @@ func hl7Busy(code, requirement string, text, remedy [2]string) Row {
 	}
 }
 
+// hl7Filing is a document received by mail that does not go to the hospital
+// software.
+func hl7Filing(code, err3, app, fhir string, text, remedy [2]string) Row {
+	r := hl7Refusal(code, err3, app, fhir, text, remedy)
+	r.Requirements = []string{"CDA/HL7.03"}
+	return r
+}
+
 // hl7Rows: prefix HL7. Those at the end that are warnings at the door have the
 // face of the refusal that a stricter setting would make of them.
 var hl7Rows = []Row{
@@ -195,4 +203,38 @@ var hl7Rows = []Row{
 		FixEN:        "See the log of the receiver; the outcome stays visible in the timeline of the submission.",
 		Requirements: []string{"CDA/HL7.02"},
 	},
+
+	// documents received by mail, to the hospital software
+	hl7Busy("HL7-MDM-ROUTE", "CDA/HL7.03",
+		[2]string{"Aucune application n'est configurée pour recevoir les documents de cet établissement.", "No application is configured to receive the documents of this establishment."},
+		[2]string{"Déclarez l'adresse MLLP du logiciel qui intègre les documents reçus par MSSanté.", "Configure the MLLP address of the software that files documents received by MSSanté."}),
+	hl7Busy("HL7-MDM-DOWN", "CDA/HL7.03",
+		[2]string{"Le logiciel de l'établissement ne répond pas à la connexion.", "The hospital software does not take the connection."},
+		[2]string{"Vérifiez que le récepteur de MDM est démarré, son adresse, son certificat et les filtrages.", "Check that the MDM receiver runs, its address, its certificate and firewalls."}),
+	hl7Busy("HL7-MDM-SILENT", "CDA/HL7.03",
+		[2]string{"Le logiciel de l'établissement n'a pas acquitté le document à temps.", "The hospital software did not acknowledge the document in time."},
+		[2]string{"Vérifiez que le récepteur renvoie un ACK sur la même connexion ; le MDM sera renvoyé à l'identique.", "Check that the receiver sends an ACK on the same connection; the MDM will be sent again unchanged."}),
+	hl7Busy("HL7-MDM-ANSWER", "CDA/HL7.03",
+		[2]string{"La réponse au MDM n'est pas un acquittement de ce message.", "The answer to the MDM is not an acknowledgement of this message."},
+		[2]string{"Le récepteur doit renvoyer ACK^T02^ACK, T10 ou T04, avec le MSH-10 du MDM en MSA-2.", "The receiver must answer ACK^T02^ACK, T10 or T04, with the MSH-10 of the MDM in MSA-2."}),
+	hl7Busy("HL7-MDM-BUSY", "CDA/HL7.03",
+		[2]string{"Le logiciel de l'établissement demande de renvoyer le document plus tard (AR).", "The hospital software asks for the document to be sent later (AR)."},
+		[2]string{"Aucune action : le MDM sera renvoyé ; vérifiez le récepteur si cela dure.", "Nothing to do: the MDM will be sent again; check the receiver if it lasts."}),
+	{
+		Code: "HL7-MDM-REFUSED", Kind: Permanent, HTTP: 502, FHIR: "processing",
+		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{554, "5.6.0"},
+		FR: "Le logiciel de l'établissement a refusé le document (AE).", EN: "The hospital software refused the document (AE).",
+		FixFR:        "Consultez le journal du récepteur et le motif dans la chronologie ; intégrez le document à la main si besoin.",
+		FixEN:        "See the log of the receiver and the reason in the timeline; file the document by hand if needed.",
+		Requirements: []string{"CDA/HL7.03"},
+	},
+	hl7Filing("HL7-MDM-MASKED", "207", "906", "business-rule",
+		[2]string{"Le document reçu est masqué aux professionnels, il ne peut pas leur être transmis.", "The document received is masked to professionals; it cannot be passed on to them."},
+		[2]string{"Demandez à l'expéditeur d'envoyer une version visible (MASQUE_PS à N).", "Ask the sender for a visible version (MASQUE_PS set to N)."}),
+	hl7Filing("HL7-MDM-PATIENT", "207", "904", "conflict",
+		[2]string{"L'INS du document reçu n'est pas celui du patient choisi.", "The INS of the document received is not that of the patient chosen."},
+		[2]string{"Vérifiez le patient avant d'intégrer le document ; ne le classez pas dans ce dossier.", "Check the patient before filing the document; do not put it in this record."}),
+	hl7Filing("HL7-MDM-INCOMPLETE", "101", "", "required",
+		[2]string{"Il manque au document reçu ou au patient une donnée que le MDM exige.", "The document received or the patient lacks something that the MDM requires."},
+		[2]string{"Complétez le patient, ou demandez à l'expéditeur un document corrigé ; le champ manquant est indiqué.", "Complete the patient, or ask the sender for a corrected document; the missing field is named."}),
 }

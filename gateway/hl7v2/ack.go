@@ -137,17 +137,24 @@ func writeERR(b *strings.Builder, f *fault.Fault) {
 		application, "", escape(diagnostic), escape(f.FR+" "+f.FixFR))
 }
 
+// writer is what a message is written to, in memory.
+type writer interface {
+	io.Writer
+	io.StringWriter
+	io.ByteWriter
+}
+
 // segment writes one segment; its fields are already escaped.
-func segment(b *strings.Builder, name string, fields ...string) {
+func segment(b writer, name string, fields ...string) {
 	for len(fields) > 0 && fields[len(fields)-1] == "" {
 		fields = fields[:len(fields)-1]
 	}
-	b.WriteString(name)
+	_, _ = b.WriteString(name)
 	for _, f := range fields {
-		b.WriteByte('|')
-		b.WriteString(f)
+		_ = b.WriteByte('|')
+		_, _ = b.WriteString(f)
 	}
-	b.WriteByte('\r')
+	_ = b.WriteByte('\r')
 }
 
 func timestamp(t time.Time) string { return t.Format("20060102150405") }

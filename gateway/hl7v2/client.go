@@ -47,83 +47,120 @@ func (c *Client) Notify(ctx context.Context, n gateway.Notice) error {
 	if !ok {
 		return refuse(FaultNoticeRoute, "")
 	}
-	timeout := c.Timeout
-	if timeout <= 0 {
-		timeout = defaultTimeout
+	e := errand{target: target, timeout: c.Timeout, message: message, controlID: n.ControlID, words: noticeWords}
+	if c.Trace != nil {
+		e.sent = func() { c.Trace(n) }
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	return e.run(ctx)
+}
+
+// words are the codes for what can become of a message of ours: they differ by
+// message, because the remedies do.
+type words struct{ down, silent, answer, busy, refused string }
+
+var (
+	noticeWords = words{FaultNoticeDown, FaultNoticeSilent, FaultNoticeAnswer, FaultNoticeBusy, FaultNoticeRefused}
+	mdmWords    = words{FaultMDMDown, FaultMDMSilent, FaultMDMAnswer, FaultMDMBusy, FaultMDMRefused}
+)
+
+// errand is one message of ours on its way to an application, until its answer.
+type errand struct {
+	target    Target
+	timeout   time.Duration
+	message   []byte
+	controlID string
+	sent      func()
+	words     words
+}
+
+func (e errand) run(ctx context.Context) error {
+	if e.timeout <= 0 {
+		e.timeout = defaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.timeout)
 	defer cancel()
-	raw, err := Exchange(ctx, target, message, func() {
-		if c.Trace != nil {
-			c.Trace(n)
-		}
-	})
+	raw, err := e.exchange(ctx)
 	if err != nil {
 		return err
 	}
-	return judge(raw, n.ControlID)
+	return e.judge(raw)
 }
 
 // judge reads the answer to a message of ours.
-func judge(raw []byte, controlID string) error {
+func (e errand) judge(raw []byte) error {
 	a, err := ReadAnswer(raw)
 	if err != nil {
-		return err
+		return &Refusal{Code: e.words.answer, Cause: err}
 	}
-	if a.ControlID != controlID {
-		return &Refusal{Code: FaultNoticeAnswer, Where: "MSA^1^2"}
+	if a.ControlID != e.controlID {
+		return &Refusal{Code: e.words.answer, Where: "MSA^1^2"}
 	}
 	switch a.Code {
 	case "AA":
 		return nil
 	case "AE":
-		return &Refusal{Code: FaultNoticeRefused, Answer: a.Code}
+		return &Refusal{Code: e.words.refused, Answer: a.Code, Application: a.application()}
 	case "AR":
-		return &Refusal{Code: FaultNoticeBusy, Answer: a.Code}
+		return &Refusal{Code: e.words.busy, Answer: a.Code}
 	}
-	return &Refusal{Code: FaultNoticeAnswer, Where: "MSA^1^1"}
+	return &Refusal{Code: e.words.answer, Where: "MSA^1^1"}
+}
+
+// application is the first ERR-5 of the table of the volet. Its system has two
+// spellings there, so the code alone is looked at.
+func (a Answer) application() string {
+	for _, e := range a.Errors {
+		if _, ok := applicationTexts[e.Application]; ok {
+			return e.Application
+		}
+	}
+	return ""
 }
 
 // Exchange sends one message by MLLP and returns the frame that answers it.
 // sent, if not nil, is called when all bytes were written. ctx bounds the whole
 // exchange.
 func Exchange(ctx context.Context, target Target, message []byte, sent func()) ([]byte, error) {
+	return errand{target: target, message: message, sent: sent, words: noticeWords}.exchange(ctx)
+}
+
+func (e errand) exchange(ctx context.Context) ([]byte, error) {
 	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", target.Address)
+	conn, err := dialer.DialContext(ctx, "tcp", e.target.Address)
 	if err != nil {
-		return nil, &Refusal{Code: FaultNoticeDown, Cause: err}
+		return nil, &Refusal{Code: e.words.down, Cause: err}
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(past) })
 	defer stop()
-	if target.TLS != nil {
-		cfg := target.TLS
+	if e.target.TLS != nil {
+		cfg := e.target.TLS
 		if cfg.ServerName == "" {
 			cfg = cfg.Clone()
-			if host, _, err := net.SplitHostPort(target.Address); err == nil {
+			if host, _, err := net.SplitHostPort(e.target.Address); err == nil {
 				cfg.ServerName = host
 			}
 		}
 		secure := tls.Client(conn, cfg)
 		if err := secure.HandshakeContext(ctx); err != nil {
-			return nil, &Refusal{Code: FaultNoticeDown, Cause: err}
+			return nil, &Refusal{Code: e.words.down, Cause: err}
 		}
 		conn = secure
 	}
-	if err := WriteFrame(conn, message); err != nil {
-		return nil, &Refusal{Code: FaultNoticeSilent, Cause: err}
+	if err := WriteFrame(conn, e.message); err != nil {
+		return nil, &Refusal{Code: e.words.silent, Cause: err}
 	}
-	if sent != nil {
-		sent()
+	if e.sent != nil {
+		e.sent()
 	}
 	f, err := NewReader(conn, maxAnswer, nil).Next()
 	switch {
 	case errors.Is(err, ErrNoise):
-		return nil, &Refusal{Code: FaultNoticeAnswer, Cause: err}
+		return nil, &Refusal{Code: e.words.answer, Cause: err}
 	case err != nil:
-		return nil, &Refusal{Code: FaultNoticeSilent, Cause: err}
+		return nil, &Refusal{Code: e.words.silent, Cause: err}
 	case f.Refused != nil:
-		return nil, &Refusal{Code: FaultNoticeAnswer, Cause: f.Refused}
+		return nil, &Refusal{Code: e.words.answer, Cause: f.Refused}
 	}
 	return f.Bytes, nil
 }

@@ -1,8 +1,9 @@
 // Package hl7v2 is the MLLP door of the gateway: the framing, the grammar of
 // the CI-SIS volet "Transmission d'un document CDA-R2 en HL7v2" (ORU_R01 in
 // HL7 2.5, MDM_T02 in 2.6) and of PAM.fr admissions, the acknowledgements, and
-// the client that brings the business acknowledgements (ZAM Z01, Z02, Z03) to
-// the hospital software.
+// the client that brings to the hospital software the business acknowledgements
+// (ZAM Z01, Z02, Z03) and the documents received by MSSanté mail (MDM of the
+// volet "Transmission au LPS d'un document CDA provenant d'un courriel MSSanté").
 //
 // # What is promised
 //
@@ -19,6 +20,12 @@
 // answered in that order. Between connections there is none.
 //
 // Duplicates: recognised by Accept, not here.
+//
+// What we send ([Client], [Application]) is rendered from its contents alone, so
+// that a resend has the same bytes and the same MSH-10: a crash or a lost answer
+// costs the hospital a duplicate that it can recognise. An answer counts only if
+// its MSA-2 is our MSH-10. A document masked to professionals, and a matricule
+// that the gate holds back, are refused before anything is dialled.
 //
 // A panic costs one connection, whose message is answered AR. [Server.Shutdown]
 // finishes the messages in hand, and answers AR to those that end later.
@@ -60,7 +67,17 @@
 //   - An RPPS or FINESS number sent bare gets the type digit of the national
 //     identifiers (8, 1).
 //   - Times that we write have no offset: no sample has one.
-//   - A ZAM answered AE is given up; AR, silence, or an answer to something else
+//   - MDM to the application: profile 1.1 only. Of sender and recipients the
+//     address alone is written (PRT-15); who they are needs a directory, and the
+//     author of the document is not the sender of the letter. The volet asks
+//     PID-3 to be the list of the CDA; we write the INS and the numbers by which
+//     this hospital knows the person, because those of the sender mean nothing to
+//     it. A FINESS as authority of a local number has the type N. TXA-13 is
+//     written on a replacement only. The label of the type is that of the CDA;
+//     a code system that the volet does not have keeps its OID.
+//   - ERR-5 of the application counts by its code (900 to 906), whatever the name
+//     of its table (applicationErrorCode or applicationErrorCondition).
+//   - A ZAM or MDM answered AE is given up; AR, silence, or an answer to something else
 //     is tried again, with the same bytes.
 //
 // Sources: the two CI-SIS volets, ansforge/hl7V2-exemples, HL7 2.5, 2.6, MLLP.

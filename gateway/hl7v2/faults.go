@@ -57,6 +57,16 @@ const (
 	FaultNoticeAnswer  = "HL7-ZAM-ANSWER"  // an answer that is not ours
 	FaultNoticeBusy    = "HL7-ZAM-BUSY"    // AR
 	FaultNoticeRefused = "HL7-ZAM-REFUSED" // AE
+
+	FaultMDMRoute      = "HL7-MDM-ROUTE"      // no application for this establishment
+	FaultMDMDown       = "HL7-MDM-DOWN"       // cannot connect
+	FaultMDMSilent     = "HL7-MDM-SILENT"     // no answer in time
+	FaultMDMAnswer     = "HL7-MDM-ANSWER"     // an answer that is not ours
+	FaultMDMBusy       = "HL7-MDM-BUSY"       // AR
+	FaultMDMRefused    = "HL7-MDM-REFUSED"    // AE
+	FaultMDMMasked     = "HL7-MDM-MASKED"     // MASQUE_PS: must not be relayed
+	FaultMDMPatient    = "HL7-MDM-PATIENT"    // the document is about another INS
+	FaultMDMIncomplete = "HL7-MDM-INCOMPLETE" // something that the profile requires is missing
 )
 
 // Refusal is an error of this room. Detail is a word of the specification,
@@ -66,7 +76,9 @@ type Refusal struct {
 	Where  string // HL7 location: PID^1^3
 	Detail string
 	Answer string // MSA-1, when the other side answered
-	Cause  error  // for logs; never shown outside
+	// Application is ERR-5 of an AE (900 to 906); empty if there was none.
+	Application string
+	Cause       error // for logs; never shown outside
 }
 
 func refuse(code, where string) *Refusal { return &Refusal{Code: code, Where: where} }
@@ -97,3 +109,6 @@ func (r *Refusal) FaultWhere() string { return r.Where }
 
 // AckCode is what the other side answered, for the timeline.
 func (r *Refusal) AckCode() string { return r.Answer }
+
+// ApplicationCode is the reason that the other side gave for an AE.
+func (r *Refusal) ApplicationCode() string { return r.Application }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"sync/atomic"
 )
 
@@ -196,8 +197,18 @@ func (r *Reader) refuseFrame(f *Frame, chunk []byte, code string) {
 	f.Bytes, f.Refused = head, refuse(code, "")
 }
 
-// WriteFrame frames one message in one write.
+// copied is the size up to which framing copies a message, so that it leaves in
+// one write whatever the connection.
+const copied = 64 << 10
+
+// WriteFrame frames one message. A large one is not copied: it leaves in one
+// system call on a plain connection, in three writes on any other.
 func WriteFrame(w io.Writer, message []byte) error {
+	if len(message) > copied {
+		frame := net.Buffers{{startBlock}, message, {endBlock, carriageReturn}}
+		_, err := frame.WriteTo(w)
+		return err
+	}
 	b := make([]byte, 0, len(message)+3)
 	b = append(b, startBlock)
 	b = append(b, message...)
