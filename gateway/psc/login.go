@@ -510,9 +510,9 @@ func private(w http.ResponseWriter) {
 func (l *Login) fail(w http.ResponseWriter, r *http.Request, err error) {
 	id, drawn := secret(l.cfg.Client.cfg.Rand)
 	if drawn != nil {
-		id = "............" // nothing random: the page matters more than its number
+		id = "" // the page matters more than its number
 	}
-	id = id[:12]
+	id = digest(id)[:12]
 	l.cfg.Logger.LogAttrs(r.Context(), slog.LevelWarn, "psc: login refused", slog.String("id", id),
 		slog.Any("error", err), slog.String("remote", r.RemoteAddr))
 	l.cfg.ErrorPage(w, r, err, id)

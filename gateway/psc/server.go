@@ -174,6 +174,9 @@ func oauthError(w http.ResponseWriter, status int, err error) {
 		name = "server_error"
 	default:
 		name = "invalid_request" // RFC 8693 §2.2.2: a subject token that does not do, too
+		if status == 0 {
+			status = http.StatusBadRequest
+		}
 	}
 	if status == 0 {
 		status = f.HTTP
