@@ -19,6 +19,15 @@ func (s *ValueSet) HasIn(code, system string) bool {
 	return false
 }
 
+// System is the code system (OID) of a code of the set; empty when the code is
+// not in the set, or is in it under several.
+func (s *ValueSet) System(code string) string {
+	if systems := s.codes[code]; len(systems) == 1 {
+		return systems[0]
+	}
+	return ""
+}
+
 // Len is the number of codes.
 func (s *ValueSet) Len() int {
 	n := 0

@@ -52,6 +52,10 @@ const (
 	FaultClassUnknown  = "CDA-CLASS-UNKNOWN"  // no class for this type
 	FaultStylesheet    = "CDA-STYLESHEET"     // a stylesheet outside the document
 
+	// A document cannot be made, or cannot be shown.
+	FaultNotPDF = "CDA-NOT-PDF" // what was given as a PDF is none, or is cut
+	FaultNoCopy = "CDA-NO-COPY" // no PDF copy can be made of this body
+
 	// Submitted metadata and the document disagree.
 	FaultMetaContradicts = "CDA-META-CONTRADICTS" // on what files or finds the document
 	FaultMetaDiffers     = "CDA-META-DIFFERS"     // on anything else

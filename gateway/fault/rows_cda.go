@@ -293,6 +293,23 @@ var cdaRows = []Row{
 		FixEN: "Choose a type of JDV_J07 that stands in ASS_X04; the DMP refuses a document without class.",
 	},
 	{
+		Code: "CDA-NOT-PDF", Kind: Permanent, HTTP: 422, FHIR: "value",
+		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{550, "5.6.1"},
+		FR:    "Le fichier à encapsuler n'est pas un PDF, ou il est tronqué.",
+		EN:    "The file to embed is not a PDF, or is cut.",
+		FixFR: "Fournissez le PDF entier ; une page HTML ou un fichier compressé renommé en .pdf ne convient pas.",
+		FixEN: "Give the whole PDF; an HTML page or a compressed file renamed to .pdf will not do.",
+	},
+	{
+		Code: "CDA-NO-COPY", Kind: Permanent, HTTP: 422, FHIR: "not-supported",
+		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{550, "5.6.1"},
+		FR:           "Aucune copie PDF ne peut être tirée de ce document : son corps est d'un type que la passerelle ne sait pas rendre.",
+		EN:           "No PDF copy can be made of this document: its body is of a kind that the gateway cannot render.",
+		FixFR:        "Encapsulez un PDF dans le document, ou joignez la copie PDF vous-même.",
+		FixEN:        "Embed a PDF in the document, or attach the PDF copy yourself.",
+		Requirements: []string{"CONF.26"},
+	},
+	{
 		Code: "CDA-META-CONTRADICTS", Kind: Permanent, HTTP: 422, FHIR: "conflict",
 		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{550, "5.6.0"},
 		FR:    "Les métadonnées transmises contredisent le document : identifiant, patient, type, dates, document remplacé, taille ou empreinte.",
