@@ -62,7 +62,7 @@ func (g *Gateway) Accept(ctx context.Context, in Inbound, receipt Receipt) Decis
 }
 
 func (g *Gateway) accept(ctx context.Context, in Inbound, receipt Receipt) Decision {
-	d := Decision{Submission: g.NewID()}
+	d := Decision{Submission: g.NewID(), Rules: g.fingerprint()}
 	sum := sha256.Sum256(in.Raw)
 	digest := hex.EncodeToString(sum[:])
 	keys := g.keys(in, digest)
@@ -70,7 +70,10 @@ func (g *Gateway) accept(ctx context.Context, in Inbound, receipt Receipt) Decis
 	if replay, err := g.replay(ctx, keys); err != nil {
 		return unavailable(d, err, receipt)
 	} else if replay != nil {
-		return *replay
+		if replay.Digest != digest {
+			return g.keyReused(ctx, d, g.submission(d, in, digest), receipt)
+		}
+		return replay.decision()
 	}
 
 	v := g.judge(ctx, in)
@@ -81,15 +84,19 @@ func (g *Gateway) accept(ctx context.Context, in Inbound, receipt Receipt) Decis
 		}
 	}
 
-	s := Submission{
-		ID: d.Submission, Received: g.Clock(), Door: in.Door, Establishment: in.Establishment,
-		From: in.From, Message: in.Message, Digest: digest, Rules: g.fingerprint(),
-		Action: in.Action, INSStatus: string(in.Patient.Status), Stay: g.stay(in), Warnings: d.Warnings,
-	}
+	s := g.submission(d, in, digest)
 	if len(d.Faults) > 0 {
 		return g.refuse(ctx, d, s, keys, receipt)
 	}
 	return g.commit(ctx, d, s, in, v, keys, receipt)
+}
+
+func (g *Gateway) submission(d Decision, in Inbound, digest string) Submission {
+	return Submission{
+		ID: d.Submission, Received: g.Clock(), Door: in.Door, Establishment: in.Establishment,
+		From: in.From, Message: in.Message, Digest: digest, Rules: d.Rules,
+		Action: in.Action, INSStatus: string(in.Patient.Status), Stay: g.stay(in), Warnings: d.Warnings,
+	}
 }
 
 // refuse journals a refusal, without the document, and answers it.
@@ -103,7 +110,7 @@ func (g *Gateway) refuse(ctx context.Context, d Decision, s Submission, keys dup
 	}
 	err := g.Journal.Record(ctx, Entry{Submission: s, Events: events})
 	if errors.Is(err, ErrDuplicate) {
-		return g.lostRace(ctx, d, keys, receipt)
+		return g.lostRace(ctx, d, s, keys, receipt)
 	}
 	if err != nil {
 		return unavailable(d, err, receipt)
@@ -159,7 +166,7 @@ func (g *Gateway) commit(ctx context.Context, d Decision, s Submission, in Inbou
 	e.Submission = s
 	switch err := g.Journal.Record(ctx, e); {
 	case errors.Is(err, ErrDuplicate):
-		return g.lostRace(ctx, d, keys, receipt)
+		return g.lostRace(ctx, d, s, keys, receipt)
 	case err != nil:
 		d.Outcome = ""
 		return unavailable(d, err, receipt)
@@ -183,6 +190,9 @@ func (g *Gateway) wake() {
 type duplicateKeys struct{ accepted, refused string }
 
 func (g *Gateway) keys(in Inbound, digest string) duplicateKeys {
+	if in.IdempotencyKey != "" {
+		return g.idempotencyKeys(in)
+	}
 	if in.Message.ControlID == "" {
 		return duplicateKeys{} // nothing to recognise it by: every copy is judged anew
 	}
@@ -194,7 +204,7 @@ func (g *Gateway) keys(in Inbound, digest string) duplicateKeys {
 }
 
 // replay finds the stored receipt of an exact retransmission.
-func (g *Gateway) replay(ctx context.Context, keys duplicateKeys) (*Decision, error) {
+func (g *Gateway) replay(ctx context.Context, keys duplicateKeys) (*replay, error) {
 	for _, key := range []string{keys.accepted, keys.refused} {
 		if key == "" {
 			continue
@@ -206,13 +216,20 @@ func (g *Gateway) replay(ctx context.Context, keys duplicateKeys) (*Decision, er
 		if err != nil {
 			return nil, err
 		}
-		return &Decision{Submission: s.ID, Outcome: Replayed, Warnings: s.Warnings, Receipt: s.Receipt}, nil
+		return &replay{s}, nil
 	}
 	return nil, nil
 }
 
+// replay is the submission that a key names already.
+type replay struct{ Submission }
+
+func (r replay) decision() Decision {
+	return Decision{Submission: r.ID, Outcome: Replayed, Warnings: r.Warnings, Receipt: r.Receipt, Rules: r.Rules}
+}
+
 // lostRace answers the slower of two identical messages that came at once.
-func (g *Gateway) lostRace(ctx context.Context, d Decision, keys duplicateKeys, receipt Receipt) Decision {
+func (g *Gateway) lostRace(ctx context.Context, d Decision, s Submission, keys duplicateKeys, receipt Receipt) Decision {
 	replay, err := g.replay(ctx, keys)
 	if err == nil && replay == nil {
 		err = errors.New("gateway: duplicate key without a record")
@@ -220,7 +237,10 @@ func (g *Gateway) lostRace(ctx context.Context, d Decision, keys duplicateKeys, 
 	if err != nil {
 		return unavailable(d, err, receipt)
 	}
-	return *replay
+	if replay.Digest != s.Digest {
+		return g.keyReused(ctx, d, s, receipt)
+	}
+	return replay.decision()
 }
 
 // unavailable answers AR: nothing was kept, the sender may resend as is.

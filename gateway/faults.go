@@ -24,4 +24,5 @@ const (
 	FaultUnauthenticated  = "GW-UNAUTHENTICATED"
 	FaultForbidden        = "GW-FORBIDDEN"
 	FaultMethod           = "GW-METHOD"
+	FaultKeyReused        = "GW-KEY-REUSED"
 )

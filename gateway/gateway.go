@@ -71,6 +71,9 @@ type InboundDocument struct {
 	Type     dmp.Code `json:"type"`               // OBR-4 / OBX-3 / TXA-2
 	ID       *dmp.ID  `json:"id,omitempty"`       // TXA-12, if present
 	Replaces *dmp.ID  `json:"replaces,omitempty"` // TXA-13, if present
+	// Claimed is what an HTTP sender says of the document, in full: what it says
+	// is compared with the document, what it leaves out contradicts nothing.
+	Claimed *dmp.Metadata `json:"claimed,omitempty"`
 }
 
 // Note is something tolerated and told: a code of the error table and a place.
@@ -100,6 +103,9 @@ type Inbound struct {
 	Warnings      []Note            `json:"warnings,omitempty"`
 	Refusals      []error           `json:"-"` // framing, separators, profile, structure, flags: in this order
 	FlagRefusals  int               `json:"-"` // how many of the last Refusals are about flags and recipients
+	// IdempotencyKey names this message among those of its sender at its door:
+	// the same bytes get the stored answer, other bytes are refused.
+	IdempotencyKey string `json:"idempotency_key,omitempty"`
 }
 
 // Outcome is what was decided of a message.
@@ -121,6 +127,7 @@ type Decision struct {
 	Faults     []*fault.Fault // why it was refused, in the order of the design
 	Warnings   []Note
 	Receipt    []byte // the bytes to answer with, as stored
+	Rules      string // version of the rules and settings that judged
 }
 
 // Receipt renders the door's answer to a decision. It must not fail and must

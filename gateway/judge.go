@@ -70,16 +70,20 @@ func (g *Gateway) judgeStructure(_ context.Context, in Inbound, v *verdict) {
 			v.refuseAt(FaultTypeMismatch, typeWhere(in))
 		}
 		if claimed.ID != nil && claimed.ID.String() != md.UniqueID.String() {
-			v.refuseAt(FaultIDMismatch, "TXA^1^12")
+			v.refuseAt(FaultIDMismatch, in.at("TXA^1^12"))
 		}
+		judgeClaims(claimed, md, v)
 		doc.row.Index = i
 		v.documents = append(v.documents, doc)
 	}
 }
 
-func typeWhere(in Inbound) string {
+func typeWhere(in Inbound) string { return in.at("OBR^1^4") }
+
+// at is a place in an HL7 message, for a message that came as one.
+func (in Inbound) at(place string) string {
 	if in.Door == "hl7" {
-		return "OBR^1^4"
+		return place
 	}
 	return ""
 }
@@ -147,7 +151,7 @@ func (g *Gateway) judgeFlags(_ context.Context, in Inbound, v *verdict) {
 		return
 	}
 	if in.Requester == nil {
-		v.refuseAt(FaultNoSender, "PRT")
+		v.refuseAt(FaultNoSender, in.at("PRT"))
 	}
 	for _, d := range v.documents {
 		if !dmp.TypeAllowedOnDMP(d.metadata.Type.Code) {
@@ -192,12 +196,7 @@ func (g *Gateway) judgeIdentity(_ context.Context, in Inbound, v *verdict) {
 	}
 }
 
-func patientWhere(in Inbound) string {
-	if in.Door == "hl7" {
-		return "PID^1^3"
-	}
-	return ""
-}
+func patientWhere(in Inbound) string { return in.at("PID^1^3") }
 
 // gate asks the one INS gate for every destination that the flags name.
 func (g *Gateway) gate(patient ins.Identity, f Flags) error {
@@ -232,9 +231,9 @@ func (g *Gateway) judgeTarget(ctx context.Context, in Inbound, v *verdict) {
 		v.refuse(err)
 		return
 	} else if reused && g.Settings.Duplicates == "refuse" {
-		v.refuseAt(FaultControlIDReused, "MSH^1^10")
+		v.refuseAt(FaultControlIDReused, in.at("MSH^1^10"))
 	} else if reused {
-		v.warn(FaultControlIDReused, "MSH^1^10")
+		v.warn(FaultControlIDReused, in.at("MSH^1^10"))
 	}
 	if !in.Flags.ToDMP {
 		return
@@ -276,7 +275,7 @@ func (g *Gateway) judgeReplaced(in Inbound, v *verdict) {
 		case named == nil:
 			v.refuseAt(FaultReplacesMissing, d.row.Where)
 		case claimed != nil && *claimed != *named:
-			v.refuseAt(FaultReplacesMismatch, "TXA^1^13")
+			v.refuseAt(FaultReplacesMismatch, in.at("TXA^1^13"))
 		}
 	}
 }
@@ -284,6 +283,9 @@ func (g *Gateway) judgeReplaced(in Inbound, v *verdict) {
 // controlIDReused tells whether this sender already used this MSH-10 with other
 // bytes; the same bytes were replayed before judging.
 func (g *Gateway) controlIDReused(ctx context.Context, in Inbound) (bool, error) {
+	if in.Message.ControlID == "" || in.IdempotencyKey != "" {
+		return false, nil
+	}
 	known, err := g.Journal.Submissions(ctx, Query{
 		FINESSGeo: []string{in.Establishment.FINESSGeo}, ControlID: in.Message.ControlID, Limit: 50,
 	})

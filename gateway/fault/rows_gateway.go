@@ -57,6 +57,11 @@ var gatewayRows = []Row{
 		FixFR: "Donnez un MSH-10 unique à chaque message ; sans cela les comptes rendus ZAM sont ambigus.", FixEN: "Give each message a unique MSH-10; otherwise ZAM outcomes are ambiguous.",
 	},
 	{
+		Code: "GW-KEY-REUSED", HTTP: 409, FHIR: "duplicate", HL7: refused906, SMTP: SMTP{550, "5.6.0"},
+		FR: "Cette clé (Idempotency-Key, ou identifiant du lot) a déjà servi pour un autre contenu.", EN: "This key (Idempotency-Key, or the id of the lot) was already used for another content.",
+		FixFR: "Renvoyez le contenu d'origine à l'octet près, ou donnez une nouvelle clé à ce nouveau contenu.", FixEN: "Send the original content again byte for byte, or give this new content a new key.",
+	},
+	{
 		Code: "GW-ALREADY-FED", HTTP: 409, FHIR: "duplicate", HL7: refused906, SMTP: SMTP{550, "5.6.0"},
 		FR: "Ce document a déjà été déposé.", EN: "This document was already fed.",
 		FixFR: "Rien à faire si c'est un renvoi ; pour une nouvelle version, changez l'identifiant et demandez un remplacement.", FixEN: "Nothing to do if this is a resend; for a new version, change the id and ask for a replacement.",
@@ -89,7 +94,7 @@ var gatewayRows = []Row{
 	{
 		Code: "GW-UNAUTHENTICATED", HTTP: 401, FHIR: "login", HL7: refused906, SMTP: SMTP{530, "5.7.0"},
 		FR: "Appelant non identifié.", EN: "Caller not identified.",
-		FixFR: "Présentez un certificat client rattaché à un établissement dans la configuration.", FixEN: "Present a client certificate that the configuration maps to an establishment.",
+		FixFR: "Présentez un certificat client rattaché à un établissement dans la configuration, ou le jeton d'un professionnel avec son certificat.", FixEN: "Present a client certificate that the configuration maps to an establishment, or a professional's token with its certificate.",
 	},
 	{
 		Code: "GW-FORBIDDEN", HTTP: 403, FHIR: "forbidden", HL7: refused906, SMTP: SMTP{550, "5.7.1"},
