@@ -142,8 +142,9 @@ func (d *Deliverer) attempt(ctx context.Context, del lease) {
 	ctx, cancel := context.WithTimeout(ctx, d.Lease/5)
 	defer cancel()
 	if err := g.Journal.Settle(ctx, s); err != nil {
-		// Nothing is lost: the lease ends and the delivery is due again.
-		d.Log.Error("an attempt could not be settled", "submission", del.Submission, "delivery", del.ID,
+		// Nothing is lost: the lease ends and the delivery is due again, or a
+		// receipt that came faster has settled it.
+		d.Log.Warn("an attempt could not be settled", "submission", del.Submission, "delivery", del.ID,
 			"destination", del.Destination, "lost", errors.Is(err, ErrLeaseLost), "error", err)
 		return
 	}
@@ -187,6 +188,7 @@ type result struct {
 	waiting   time.Time     // not zero: handed over, a report is expected until then
 	retry     time.Duration // not zero: the wait before the next attempt, instead of the backoff
 	sent      bool          // a request may have reached the other side
+	unsent    bool          // nothing of this attempt reached it, nor of an earlier one
 	documents []DocumentMark
 	fates     []DocumentFate
 	notice    *Notice    // to tell the hospital when the delivery ends; completed by settlement
@@ -197,7 +199,7 @@ type result struct {
 func (d *Deliverer) settlement(del lease, r result) Settlement {
 	g := d.Gateway
 	now := g.Clock()
-	s := Settlement{Delivery: del.ID, Holder: del.holder, Sent: del.Sent || r.sent, State: Done, Documents: r.fates}
+	s := Settlement{Delivery: del.ID, Holder: del.holder, Sent: r.sent || del.Sent && !r.unsent, State: Done, Documents: r.fates}
 	outcome := OutcomeOK
 	ack := ""
 	if r.err != nil {

@@ -15,6 +15,7 @@ const (
 	FaultNoDestination    = "GW-NO-DESTINATION"
 	FaultNoMail           = "GW-NO-MAIL"
 	FaultRestricted       = "GW-RESTRICTED"
+	FaultFateUnknown      = "GW-FATE-UNKNOWN"
 	FaultNoReport         = "GW-NO-REPORT"
 	FaultReceiptUnknown   = "GW-RECEIPT-UNKNOWN"
 	FaultMailLoop         = "GW-MAIL-LOOP"

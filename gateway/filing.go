@@ -59,10 +59,8 @@ func (d *Deliverer) toApplication(ctx context.Context, del lease) result {
 	d.Gateway.step(StepFiled, del.Submission)
 	if v.letter.Receipt != "" {
 		next := d.Gateway.follow(del.Delivery, DestinationMDN, d.Gateway.Clock(), nil)
-		next.Recipient = v.letter.Receipt
-		if code := applicationCode(r.err); code != "" {
-			next.Code = code
-		}
+		// Remote, because Code is that of the last failure to send the receipt.
+		next.Recipient, next.Remote = v.letter.Receipt, applicationCode(r.err)
 		r.next = append(r.next, next)
 	}
 	return r
@@ -134,26 +132,13 @@ func (d *Deliverer) toSender(ctx context.Context, del lease) result {
 		r.err = err
 		return r
 	}
-	receipt := mss.Receipt{ID: del.ID, Date: del.Created, To: to, Mail: in, Code: del.Code}
-	receipt.Text = applicationTexts[del.Code]
-	composed, err := d.Mail.Composer.MDN(receipt)
+	composed, err := d.Mail.Composer.MDN(mss.Receipt{
+		ID: del.ID, Date: del.Created, To: to, Mail: in, Code: del.Remote, Text: applicationTexts[del.Remote],
+	})
 	if err != nil {
 		r.err = err
 		return r
 	}
-	digest, err := d.Gateway.Journal.Keep(ctx, composed.Raw)
-	if err == nil {
-		err = d.Gateway.Journal.MarkLetter(ctx, del.ID, del.holder, digest, composed.MessageID)
-	}
-	if err != nil {
-		r.err = err
-		return r
-	}
-	r.sent = true
-	posted := d.Mail.Operator.Submit(ctx, Posting{ID: del.ID, From: composed.From, To: composed.To, Raw: composed.Raw})
-	r.err = posted.Err
-	if posted.Unknown {
-		r.retry = d.Mail.UnknownWait
-	}
+	d.submit(ctx, del, composed, &r)
 	return r
 }

@@ -63,39 +63,52 @@ func (d *Deliverer) toOperator(ctx context.Context, del lease) result {
 	if len(composed.Warnings) > 0 {
 		r.warning = composed.Warnings[0].Code
 	}
-	raw := composed.Raw
-	if del.Letter != "" {
-		if raw, err = d.Gateway.Journal.Fetch(ctx, del.Letter); err != nil {
-			r.err = err
-			return r
-		}
-	}
-	digest, err := d.Gateway.Journal.Keep(ctx, raw)
-	if err == nil {
-		err = d.Gateway.Journal.MarkLetter(ctx, del.ID, del.holder, digest, composed.MessageID)
-	}
-	if err != nil {
-		r.err = err
-		return r
-	}
-	r.sent = true
-	d.Gateway.step(StepSubmitted, del.Submission)
-	posted := d.Mail.Operator.Submit(ctx, Posting{ID: del.ID, From: composed.From, To: composed.To, Raw: raw})
-	d.Gateway.step(StepPosted, del.Submission)
-	r.err = posted.Err
+	posted := d.submit(ctx, del, composed, &r)
 	switch {
-	case posted.Unknown:
-		r.retry = d.Mail.UnknownWait
 	case posted.Err != nil && r.notice != nil && posted.Code != 0:
 		r.notice.Code = strconv.Itoa(posted.Code)
-	case posted.Err == nil && posted.Report:
+	case r.err == nil && posted.Report:
 		r.waiting = d.Gateway.Clock().Add(d.Mail.ReportWait)
-	case posted.Err == nil:
+	case r.err == nil:
 		// No report will come: the operator's yes is all that can be known, and it
 		// is not a delivery. No Z02 tells more than was seen.
 		r.notice, r.warning = nil, FaultNoReport
 	}
 	return r
+}
+
+// submit hands a letter over. Its bytes are kept before they first leave, and a
+// resend sends these same bytes. A letter that a crash caught on its way is of
+// unknown fate: its report gets the time to come first.
+func (d *Deliverer) submit(ctx context.Context, del lease, composed *mss.Composed, r *result) (posted Posted) {
+	if del.Sent && del.Code != FaultFateUnknown {
+		r.err, r.retry = fault.New(FaultFateUnknown), d.Mail.UnknownWait
+		return posted
+	}
+	raw, err := composed.Raw, error(nil)
+	if del.Letter != "" {
+		raw, err = d.Gateway.Journal.Fetch(ctx, del.Letter)
+	}
+	digest := ""
+	if err == nil {
+		digest, err = d.Gateway.Journal.Keep(ctx, raw)
+	}
+	if err == nil {
+		err = d.Gateway.Journal.MarkLetter(ctx, del.ID, del.holder, digest, composed.MessageID)
+	}
+	if err != nil {
+		r.err = err
+		return posted
+	}
+	d.Gateway.step(StepSubmitted, del.Submission)
+	posted = d.Mail.Operator.Submit(ctx, Posting{ID: del.ID, From: composed.From, To: composed.To, Raw: raw})
+	d.Gateway.step(StepPosted, del.Submission)
+	r.err, r.sent = posted.Err, posted.Err == nil || posted.Unknown
+	r.unsent = !r.sent
+	if posted.Unknown {
+		r.err, r.retry = fault.New(FaultFateUnknown).Because(posted.Err), d.Mail.UnknownWait
+	}
+	return posted
 }
 
 // letterNotice begins the ZAM about one recipient of a letter.

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -348,6 +349,47 @@ func TestIncomingLetterRefusedByTheHospital(t *testing.T) {
 }
 
 var errInput = fault.New("HL7-ZAM-REFUSED")
+
+// Regression (found by the journal's author): a read receipt that had to be
+// retried lost its code, hence changed, and was refused for ever.
+func TestReadReceiptIsRetriedAsItWas(t *testing.T) {
+	r := newMailRoute(t)
+	r.app.answers = []error{refusal{errInput}}
+	r.post.answers = []gateway.Posted{{Err: fault.New("MSS-OPERATOR-BUSY"), Code: 450}}
+	r.receive(delivered(testdata.LetterOptions{To: bal, WantMDN: true}))
+	id := r.incoming()[0].ID
+	r.settle(r.d, id)
+	if len(r.post.got) != 2 || !bytes.Equal(r.post.got[0].Raw, r.post.got[1].Raw) {
+		t.Fatalf("%d submissions: %v", len(r.post.got), r.outcomes(id))
+	}
+	in, err := mss.Read(r.post.got[1].Raw, mss.DefaultLimits())
+	if err != nil || in.MDN == nil || in.MDN.Code != "904" {
+		t.Errorf("%v %+v", err, in)
+	}
+}
+
+// A letter that a crash caught on its way waits for its report before it leaves
+// again, with the same bytes.
+func TestLetterCaughtByACrash(t *testing.T) {
+	r := newMailRoute(t)
+	in := mailed("M1")
+	in.Flags.ToPatient, in.Recipients = false, in.Recipients[:1]
+	d := r.accept(in)
+	b := &broken{Journal: r.Journal, settle: errors.New("the process died here")}
+	r.Gateway.Journal = b
+	r.d.Lease = 30 * time.Millisecond
+	for _, l := range r.letters(d.Submission) {
+		if l.State != gateway.Waiting {
+			t.Errorf("state %s", l.State)
+		}
+	}
+	if got := r.outcomes(d.Submission); !slices.Equal(got, []string{"mss-pro retry", "mss-pro ok"}) {
+		t.Errorf("outcomes %v", got)
+	}
+	if len(r.post.got) != 2 || !bytes.Equal(r.post.got[0].Raw, r.post.got[1].Raw) {
+		t.Errorf("%d submissions", len(r.post.got))
+	}
+}
 
 // Anything that is not exactly a document of one person held as qualified waits
 // for a person.

@@ -107,6 +107,11 @@ var gatewayRows = []Row{
 		FixFR: "Consultez la liste des opérations dans le README.", FixEN: "See the list of operations in the README.",
 	},
 	{
+		Code: "GW-FATE-UNKNOWN", Kind: Temporary, HTTP: 503, FHIR: "transient", HL7: retry906, SMTP: SMTP{451, "4.4.2"},
+		FR: "On ne sait pas si l'opérateur a pris le courriel : son accusé de remise est attendu avant tout renvoi.", EN: "It is not known whether the operator took the letter: its delivery report is awaited before any resend.",
+		FixFR: "Rien à faire : le même courriel, avec le même Message-ID, repartira si aucun accusé n'arrive.", FixEN: "Nothing to do: the same letter, with the same Message-ID, leaves again if no report comes.",
+	},
+	{
 		Code: "GW-NO-REPORT", HTTP: 422, FHIR: "informational", HL7: refused906, SMTP: SMTP{550, "5.3.3"},
 		FR: "L'opérateur a pris le courriel mais ne rend pas compte de la remise.", EN: "The operator took the letter but reports no delivery.",
 		FixFR: "Demandez à l'opérateur d'activer les accusés de remise (DSN) ; aucun ZAM Z02 ne partira.", FixEN: "Ask the operator to turn delivery reports (DSN) on; no ZAM Z02 will leave.",
