@@ -150,7 +150,13 @@ func (c *imapSession) write(w *imapserver.FetchWriter, set imap.NumSet, options 
 	}
 	c.o.store.mu.Unlock()
 	for _, n := range mails {
-		if err := c.writeOne(w.CreateMessage(n.seq), n.mail, options); err != nil {
+		out := w.CreateMessage(n.seq)
+		err := c.writeOne(out, n.mail, options)
+		// Closed whatever happened: until then it holds the whole connection.
+		if cerr := out.Close(); err == nil {
+			err = cerr
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -196,7 +202,7 @@ func (c *imapSession) writeOne(w *imapserver.FetchResponseWriter, m *stored, opt
 			}
 		}
 	}
-	return w.Close()
+	return nil
 }
 
 // Search finds mails.
