@@ -25,7 +25,7 @@ type event struct {
 
 type totals struct{ passed, failed, skipped, short int }
 
-var referenceLine = regexp.MustCompile(`reference: (\d+) judged / (\d+) expected.*`)
+var referenceLine = regexp.MustCompile(`reference: (?:[\w-]+: )?(\d+) judged / (\d+) expected.*`)
 
 func main() {
 	reference := flag.Bool("reference", false, "judge the run on the reference data")

@@ -308,10 +308,9 @@ func TestDeletionAnswerLost(t *testing.T) {
 // the document there and sends nothing.
 func TestOutcomeThatCouldNotBeWritten(t *testing.T) {
 	r := newRoute(t)
-	b := &broken{Journal: r.Journal, settle: errors.New("disk")}
+	b := &broken{Journal: r.Journal, settle: errors.New("disk"), died: func() { r.clock.Add(2 * r.d.Lease) }}
 	r.Gateway.Journal = b
 	d := r.accept(inbound("M1", testdata.CDAOptions{}))
-	r.d.Lease = 30 * time.Millisecond
 	r.settle(r.d, d.Submission)
 	if got := r.state(d.Submission); got != gateway.Done {
 		t.Errorf("state %s", got)
@@ -329,7 +328,7 @@ func TestOutcomeThatCouldNotBeWritten(t *testing.T) {
 func TestAttemptThatUsedUpItsTimeIsSettled(t *testing.T) {
 	r := newRoute(t)
 	r.d.Hospital = deaf{}
-	r.d.Lease = 50 * time.Millisecond
+	r.d.Lease = 3 * time.Second // of real time for the attempt
 	d := r.accept(inbound("M1", testdata.CDAOptions{}))
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})

@@ -321,6 +321,7 @@ func TestSimultaneousCopiesMakeOneSubmission(t *testing.T) {
 type broken struct {
 	gateway.Journal
 	keep, record, settle error
+	died                 func() // after settle failed
 }
 
 func (b *broken) Keep(ctx context.Context, data []byte) (string, error) {
@@ -341,6 +342,7 @@ func (b *broken) Settle(ctx context.Context, s gateway.Settlement) error {
 	if b.settle != nil {
 		err := b.settle
 		b.settle = nil
+		b.died()
 		return err
 	}
 	return b.Journal.Settle(ctx, s)

@@ -375,9 +375,7 @@ func TestLetterCaughtByACrash(t *testing.T) {
 	in := mailed("M1")
 	in.Flags.ToPatient, in.Recipients = false, in.Recipients[:1]
 	d := r.accept(in)
-	b := &broken{Journal: r.Journal, settle: errors.New("the process died here")}
-	r.Gateway.Journal = b
-	r.d.Lease = 30 * time.Millisecond
+	r.Gateway.Journal = &broken{Journal: r.Journal, settle: errors.New("the process died here"), died: func() { r.clock.Add(2 * r.d.Lease) }}
 	for _, l := range r.letters(d.Submission) {
 		if l.State != gateway.Waiting {
 			t.Errorf("state %s", l.State)

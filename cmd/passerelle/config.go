@@ -53,8 +53,11 @@ type EstablishmentConfig struct {
 	FINESSGeo string         `yaml:"finess_geo"`
 	SourceOID string         `yaml:"source_oid"`
 	Senders   []SenderConfig `yaml:"senders"`
-	Hospital  string         `yaml:"hospital"` // host:port where ZAM are delivered by MLLP
-	Machines  []string       `yaml:"machines"` // PEM files of client certificates that may read its submissions
+	Hospital  string         `yaml:"hospital"` // host:port where ZAM and received documents are delivered by MLLP
+	// Application names the software that files documents received by mail
+	// (MSH-5/6 of the MDM).
+	Application SenderConfig `yaml:"application"`
+	Machines    []string     `yaml:"machines"` // PEM files of client certificates that may read its submissions
 }
 
 func (e EstablishmentConfig) establishment() gateway.Establishment {

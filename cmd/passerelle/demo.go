@@ -10,8 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,8 +38,9 @@ type scene struct {
 	message []byte
 	control string
 	ack     string // expected MSA-1
-	z01     string // expected OBX-5 of the ZAM; empty: none
+	zam     string // expected ZAM, such as "Z01 Y, Z02 Y"; empty: none
 	state   string // expected final state
+	letters []expectedLetter
 	id      string // submission, once acknowledged
 }
 
@@ -84,20 +87,21 @@ func (d *demo) scenes() ([]*scene, []expectation) {
 	atClosed := testdata.CDAOptions{Kind: testdata.Imaging, ID: id(6), Patient: closed}
 
 	scenes := []*scene{
-		{title: "compte rendu de biologie (ORU, CDA niveau 3)", ack: "AA", z01: "Y", state: "done", control: control(1),
+		{title: "compte rendu de biologie (ORU, CDA niveau 3)", ack: "AA", zam: "Z01 Y", state: "done", control: control(1),
 			message: testdata.ORU(testdata.MessageOptions{ControlID: control(1), Document: biology})},
-		{title: "nouvelle version du compte rendu de biologie (ORU, remplacement)", ack: "AA", z01: "Y", state: "done", control: control(2),
+		{title: "nouvelle version du compte rendu de biologie (ORU, remplacement)", ack: "AA", zam: "Z01 Y", state: "done", control: control(2),
 			message: testdata.ORU(testdata.MessageOptions{ControlID: control(2), Document: biology2, Action: testdata.Replace})},
-		{title: "compte rendu d'imagerie (MDM, CDA niveau 1)", ack: "AA", z01: "Y", state: "done", control: control(3),
+		{title: "compte rendu d'imagerie (MDM, CDA niveau 1)", ack: "AA", zam: "Z01 Y", state: "done", control: control(3),
 			message: testdata.MDM(testdata.MessageOptions{ControlID: control(3), Document: imaging})},
-		{title: "suppression du compte rendu d'imagerie (MDM^T04)", ack: "AA", z01: "Y", state: "done", control: control(4),
+		{title: "suppression du compte rendu d'imagerie (MDM^T04)", ack: "AA", zam: "Z01 Y", state: "done", control: control(4),
 			message: testdata.MDM(testdata.MessageOptions{ControlID: control(4), Document: imaging, Action: testdata.Delete})},
-		{title: "lettre de liaison d'un autre patient (MDM)", ack: "AA", z01: "Y", state: "done", control: control(5),
+		{title: "lettre de liaison d'un autre patient (MDM)", ack: "AA", zam: "Z01 Y", state: "done", control: control(5),
 			message: testdata.MDM(testdata.MessageOptions{ControlID: control(5), Patient: trois, Document: letter})},
 		{title: "document d'un autre patient que le message : doit être refusé", ack: "AE", state: "refused", control: control(6),
 			message: testdata.MDM(testdata.MessageOptions{ControlID: control(6), Document: stranger})},
-		{title: "patient dont le DMP est fermé : compte rendu négatif", ack: "AA", z01: "N", state: "failed", control: control(7),
+		{title: "patient dont le DMP est fermé : compte rendu négatif", ack: "AA", zam: "Z01 N", state: "failed", control: control(7),
 			message: testdata.MDM(testdata.MessageOptions{ControlID: control(7), Patient: closed, Document: atClosed})},
+		d.mailScene(control(8), id(8)),
 	}
 	me := testdata.Patients()[0]
 	expected := []expectation{
@@ -123,6 +127,9 @@ func (d *demo) play() error {
 	started := d.e.clock()
 	scenes, expected := d.scenes()
 	wrong := 0
+	if err := d.correspondents(); err != nil {
+		return err
+	}
 	for i, s := range scenes {
 		fmt.Fprintf(d.e.out, "\n%d. %s\n", i+1, capital(s.title))
 		if err := d.send(s); err != nil {
@@ -137,7 +144,12 @@ func (d *demo) play() error {
 			wrong++
 		}
 	}
-	fmt.Fprintf(d.e.out, "\nVerdict lu de l'extérieur (DMP par ITI-67/68, établissement par la liste de ses messages)\n")
+	n, err := d.incoming(len(scenes) + 1)
+	if err != nil {
+		return err
+	}
+	wrong += n
+	fmt.Fprintf(d.e.out, "\nVerdict lu de l'extérieur (DMP par ITI-67/68, boîtes aux lettres par IMAP, établissement par la liste de ses messages)\n")
 	for _, x := range expected {
 		if err := d.inDMP(x); err != nil {
 			fmt.Fprintf(d.e.out, "   ✗ DMP : %s : %v\n", x.title, err)
@@ -148,8 +160,17 @@ func (d *demo) play() error {
 			}[x.status])
 		}
 	}
-	n, err := d.atHospital(scenes)
-	if err != nil {
+	for _, s := range scenes {
+		for _, l := range s.letters {
+			if err := d.inMailbox(l); err != nil {
+				fmt.Fprintf(d.e.out, "   ✗ Boîte : %s : %v\n", l.title, err)
+				wrong++
+			} else {
+				fmt.Fprintf(d.e.out, "   ✓ Boîte : %s : reçu une fois, document aux octets identiques\n", l.title)
+			}
+		}
+	}
+	if n, err = d.atHospital(scenes); err != nil {
 		return err
 	}
 	wrong += n
@@ -157,7 +178,7 @@ func (d *demo) play() error {
 		fmt.Fprintf(d.e.out, "\n%d écart(s) entre ce qui était attendu et ce que l'extérieur montre.\n", wrong)
 		return errWrong
 	}
-	fmt.Fprintf(d.e.out, "\nDémonstration réussie en %s : %d messages, tout est conforme à ce que l'extérieur montre.\n",
+	fmt.Fprintf(d.e.out, "\nDémonstration réussie en %s : %d messages et un courriel reçu, tout est conforme à ce que l'extérieur montre.\n",
 		d.e.clock().Sub(started).Round(10*time.Millisecond), len(scenes))
 	return nil
 }
@@ -223,11 +244,13 @@ func (d *demo) follow(s *scene) (state string, err error) {
 			if e.Code != "" {
 				text = e.Code + " : " + text
 			}
-			d.line(map[string]string{"dmp": "→ DMP ", "zam": "→ ZAM ", "accepted": "  note"}[e.Step], "%s", text)
+			d.line(map[string]string{
+				"dmp": "→ DMP ", "zam": "→ ZAM ", "mail": "→ MSS ", "dsn": "← DSN ", "mdn": "← MDN ", "accepted": "  note",
+			}[e.Step], "%s", text)
 		}
 		open := v.State == "pending"
 		for _, del := range v.Deliveries {
-			open = open || del.State == "due"
+			open = open || del.State == "due" || del.State == "waiting"
 		}
 		if !open {
 			return v.State, nil
@@ -331,32 +354,28 @@ func (d *demo) atHospital(scenes []*scene) (wrong int, err error) {
 	if err := getJSON(d.e.ctx, http.DefaultClient, d.info.Hospital.Messages, "", &list); err != nil {
 		return 0, err
 	}
-	got := map[string]map[string]string{} // answered MSH-10 → ZAM MSH-10 → Y or N
+	got := map[string]map[string]string{} // answered MSH-10 → ZAM MSH-10 → what it says
 	for _, m := range list.Messages {
 		raw := []byte(m.Raw)
 		answers := field(raw, "OBX", 4)
 		if got[answers] == nil {
 			got[answers] = map[string]string{}
 		}
-		got[answers][field(raw, "MSH", 10)], _, _ = strings.Cut(field(raw, "OBX", 5), "^")
+		event := strings.Split(field(raw, "MSH", 9)+"^^", "^")[1]
+		answer, _, _ := strings.Cut(field(raw, "OBX", 5), "^")
+		got[answers][field(raw, "MSH", 10)] = event + " " + answer
 	}
 	for _, s := range scenes {
-		zams := got[s.control]
-		answer := ""
-		for _, v := range zams {
-			answer = v
-		}
-		want := 0
-		if s.z01 != "" {
-			want = 1
-		}
-		if len(zams) != want || answer != s.z01 {
-			fmt.Fprintf(d.e.out, "   ✗ Établissement : %s : %d ZAM (%s), attendu %d (%s)\n", s.control, len(zams), answer, want, s.z01)
+		said := strings.Join(slices.Sorted(maps.Values(got[s.control])), ", ")
+		if said != s.zam {
+			fmt.Fprintf(d.e.out, "   ✗ Établissement : %s : ZAM reçus : %q, attendu %q\n", s.control, said, s.zam)
 			wrong++
 			continue
 		}
-		text := map[string]string{"": "aucun ZAM, comme attendu (refus à la porte)", "Y": "Z01 reçu : Y", "N": "Z01 reçu : N, avec sa cause"}[s.z01]
-		fmt.Fprintf(d.e.out, "   ✓ Établissement : %s : %s\n", s.control, text)
+		if said == "" {
+			said = "aucun, comme attendu (refus à la porte)"
+		}
+		fmt.Fprintf(d.e.out, "   ✓ Établissement : %s : ZAM reçus : %s\n", s.control, said)
 	}
 	return wrong, nil
 }

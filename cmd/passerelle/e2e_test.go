@@ -166,7 +166,7 @@ func TestReferenceMessages(t *testing.T) {
 			judged++
 		})
 	}
-	fmt.Printf("reference: messages: %d judged / %d expected\n", judged, expected)
+	t.Logf("reference: messages: %d judged / %d expected", judged, expected)
 	if judged != expected {
 		t.Errorf("%d judged of %d", judged, expected)
 	}

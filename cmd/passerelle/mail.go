@@ -8,15 +8,18 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/passerelle-sante/passerelle/gateway"
 	"github.com/passerelle-sante/passerelle/gateway/fault"
+	"github.com/passerelle-sante/passerelle/gateway/hl7v2"
 	"github.com/passerelle-sante/passerelle/ins"
 	"github.com/passerelle-sante/passerelle/mss"
 	"github.com/passerelle-sante/passerelle/mss/operator"
+	"github.com/passerelle-sante/passerelle/mss/trust"
 	"github.com/passerelle-sante/passerelle/mss/xdm"
 )
 
@@ -38,6 +41,7 @@ type MSSConfig struct {
 	PasswordFile string        `yaml:"password_file"` // SASL PLAIN beside the certificate, where the operator asks for it
 	Domains      []string      `yaml:"domains"`       // of the trust space, when there is no white list
 	WhiteList    string        `yaml:"white_list"`    // https:// address of the white list
+	Revocation   string        `yaml:"revocation"`    // check (default) or off: of the operator's certificate
 	Identities   string        `yaml:"identities"`    // JSON file of the people held as qualified, for incoming letters
 	MaxSize      int64         `yaml:"max_size"`      // bytes of a letter
 	Timeout      time.Duration `yaml:"timeout"`
@@ -48,6 +52,7 @@ type MSSConfig struct {
 
 func (c *MSSConfig) defaults() {
 	or(&c.Folder, "INBOX")
+	or(&c.Revocation, "check")
 	or(&c.MaxSize, 20<<20)
 	or(&c.Timeout, time.Minute)
 	or(&c.Poll, 15*time.Second)
@@ -81,6 +86,7 @@ func (c *Config) mssProblems(p *problemList, now time.Time) {
 			}
 		}
 	}
+	p.oneOf("mss.revocation", m.Revocation, "check", "off")
 	p.pair(c.Environment, "mss", m.Certificate, m.Key, clientRole, now)
 	p.authority(c.Environment, "mss.ca", m.CA)
 	if len(m.Domains) == 0 && m.WhiteList == "" {
@@ -127,7 +133,10 @@ func (m *Main) mail() (*gateway.Mail, error) {
 			return nil, err
 		}
 	}
-	trusted := func(domain string) (bool, error) { return slices.Contains(c.Domains, domain), nil }
+	trusted, err := m.trusted()
+	if err != nil {
+		return nil, err
+	}
 	composer, err := mss.New(mss.Config{
 		NIL: c.NIL, From: from, FromName: c.Name, ReplyTo: replyTo, Institution: house.Name, Contact: c.Contact,
 		Product: xdm.Product{Name: "Passerelle", Version: "0", Vendor: "Passerelle", Contact: c.Contact},
@@ -136,7 +145,11 @@ func (m *Main) mail() (*gateway.Mail, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := c.server(c.SMTP)
+	verify, err := m.revocations()
+	if err != nil {
+		return nil, err
+	}
+	server, err := c.server(c.SMTP, verify)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +162,43 @@ func (m *Main) mail() (*gateway.Mail, error) {
 	}, nil
 }
 
-func (c *MSSConfig) server(address string) (operator.Server, error) {
+// trusted tells the domains of the trust space: those of the white list, kept
+// fresh for as long as the gateway runs, or those of the configuration.
+func (m *Main) trusted() (func(string) (bool, error), error) {
+	c := m.Config.MSS
+	if c.WhiteList == "" {
+		return func(domain string) (bool, error) { return slices.Contains(c.Domains, domain), nil }, nil
+	}
+	roots, err := pool(c.CA)
+	if err != nil {
+		return nil, err
+	}
+	list, err := trust.OpenWhitelist(trust.WhitelistConfig{
+		URL: c.WhiteList, TLS: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+		Dir: filepath.Join(m.Config.Data, "liste-blanche"), Clock: m.Clock,
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.background = append(m.background, func(ctx context.Context) {
+		list.Run(ctx, func(err error) { m.Log.Warn("the white list cannot be refreshed", "code", fault.From(err).Code) })
+	})
+	return list.Trusted, nil
+}
+
+// revocations refuses an operator whose certificate was revoked.
+func (m *Main) revocations() (func(tls.ConnectionState) error, error) {
+	if m.Config.MSS.Revocation == "off" {
+		return nil, nil
+	}
+	r, err := trust.OpenRevocations(trust.RevocationConfig{Dir: filepath.Join(m.Config.Data, "revocations"), Clock: m.Clock})
+	if err != nil {
+		return nil, err
+	}
+	return r.Verify, nil
+}
+
+func (c *MSSConfig) server(address string, verify func(tls.ConnectionState) error) (operator.Server, error) {
 	kp, err := tls.LoadX509KeyPair(c.Certificate, c.Key)
 	if err != nil {
 		return operator.Server{}, err
@@ -158,7 +207,7 @@ func (c *MSSConfig) server(address string) (operator.Server, error) {
 	if err != nil {
 		return operator.Server{}, err
 	}
-	s := operator.Server{Address: address, Name: c.ServerName, Roots: roots, Client: kp, Timeout: c.Timeout}
+	s := operator.Server{Address: address, Name: c.ServerName, Roots: roots, Client: kp, Timeout: c.Timeout, Verify: verify}
 	if c.PasswordFile != "" {
 		secret, err := os.ReadFile(c.PasswordFile)
 		if err != nil {
@@ -186,6 +235,36 @@ func (s submitter) Submit(ctx context.Context, p gateway.Posting) gateway.Posted
 	return posted
 }
 
+// application routes received documents by establishment.
+func (m *Main) application() gateway.Application {
+	software := map[string]hl7v2.Software{}
+	for _, e := range m.Config.Establishments {
+		if e.Hospital == "" {
+			continue
+		}
+		software[e.FINESSGeo] = hl7v2.Software{
+			Target: hl7v2.Target{Address: e.Hospital}, Processing: m.processing(),
+			To: gateway.Party{Application: e.Application.Application, Facility: e.Application.Facility},
+			As: gateway.Party{Application: "PASSERELLE", Facility: e.Application.Facility},
+		}
+	}
+	return &hl7v2.Application{
+		Route: func(e gateway.Establishment) (hl7v2.Software, bool) {
+			s, ok := software[e.FINESSGeo]
+			return s, ok
+		},
+		Timeout: m.Config.Delivery.AckTimeout, Zone: m.zone,
+	}
+}
+
+// processing is MSH-11 of what the gateway sends by itself.
+func (m *Main) processing() string {
+	if m.Config.Environment == envProduction {
+		return "P"
+	}
+	return "T"
+}
+
 // receiver reads the gateway's mailbox; nil when there is none.
 func (m *Main) receiver(g *gateway.Gateway) (*gateway.Receiver, error) {
 	c := m.Config.MSS
@@ -196,10 +275,15 @@ func (m *Main) receiver(g *gateway.Gateway) (*gateway.Receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := c.server(c.IMAP)
+	verify, err := m.revocations()
 	if err != nil {
 		return nil, err
 	}
+	server, err := c.server(c.IMAP, verify)
+	if err != nil {
+		return nil, err
+	}
+	server.Username = c.Mailbox // IMAP has no login without a name (SASL PLAIN after the certificate)
 	imap, err := operator.NewIMAP(server, c.Folder, 2*c.MaxSize)
 	if err != nil {
 		return nil, err

@@ -54,6 +54,8 @@ type Main struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	closers []func(context.Context) error
+	// background are what must run beside the doors until the end.
+	background []func(context.Context)
 }
 
 // Start opens the journal, listens everywhere, and begins to deliver. It
@@ -108,7 +110,7 @@ func (m *Main) Start(ctx context.Context) (err error) {
 		return err
 	}
 	d := &gateway.Deliverer{
-		Gateway: g, Archive: archive, Hospital: m.hospital(), Mail: mail, Holder: newID(), Lease: 5 * max(c.DMP.Timeout, c.Delivery.AckTimeout), Poll: 2 * time.Second,
+		Gateway: g, Archive: archive, Hospital: m.hospital(), Mail: mail, Application: m.application(), Holder: newID(), Lease: 5 * max(c.DMP.Timeout, c.Delivery.AckTimeout), Poll: 2 * time.Second,
 		Workers: c.Delivery.Workers, Jitter: jitter(m.Random), Log: m.Log,
 		Backoff: gateway.Backoff{First: c.Delivery.First, Max: c.Delivery.Max, GiveUp: c.Delivery.GiveUp},
 	}
@@ -122,7 +124,10 @@ func (m *Main) Start(ctx context.Context) (err error) {
 	}
 	m.running.Go(func() { d.Run(run) })
 	if receiver != nil {
-		m.running.Go(func() { receiver.Run(run) })
+		m.background = append(m.background, receiver.Run)
+	}
+	for _, f := range m.background {
+		m.running.Go(func() { f(run) })
 	}
 	m.running.Go(func() { m.watch(run, alarms) })
 	return nil

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/passerelle-sante/passerelle/conformance/sim"
+	"github.com/passerelle-sante/passerelle/ins"
 	"github.com/passerelle-sante/passerelle/testdata"
 )
 
@@ -43,7 +45,7 @@ const (
 	portHTTP = 0 + iota
 	portHTTPS
 	portMLLP
-	simPorts = 10
+	simPorts = 10 // the first of the simulators
 )
 
 // Run starts the sandbox, and the demonstration if it is asked for.
@@ -204,7 +206,8 @@ func sandboxConfig(c worldConfig, s *sim.Sandbox) (Config, error) {
 		},
 		Establishments: []EstablishmentConfig{{
 			Name: house.Name, FINESSEJ: house.FINESSEJ, FINESSGeo: house.FINESSGeo, SourceOID: house.SourceOID,
-			Senders: []SenderConfig{{"*", "*"}}, Hospital: i.Hospital.MLLP, Machines: []string{i.TLS.MachineCert},
+			Application: SenderConfig{"DPI-ESSAIS", house.Namespace},
+			Senders:     []SenderConfig{{"*", "*"}}, Hospital: i.Hospital.MLLP, Machines: []string{i.TLS.MachineCert},
 		}},
 		HL7: []HL7Config{{Listen: ports[portMLLP]}},
 		DMP: DMPConfig{
@@ -214,8 +217,46 @@ func sandboxConfig(c worldConfig, s *sim.Sandbox) (Config, error) {
 		Delivery: DeliveryConfig{First: 200 * time.Millisecond, Max: 5 * time.Second, AckTimeout: 5 * time.Second},
 		Storage:  StorageConfig{ReserveMiB: 64},
 	}
+	people := filepath.Join(c.dir, "identites.json")
+	if err := writeIdentities(people, house); err != nil {
+		return cfg, err
+	}
+	name, _, err := net.SplitHostPort(i.Operator.SMTP)
+	if err != nil {
+		return cfg, err
+	}
+	cfg.MSS = &MSSConfig{
+		NIL: "9000", Mailbox: i.Operator.GatewayMailbox, Name: house.Name, Contact: "support@" + i.Operator.Domain,
+		SMTP: i.Operator.SMTP, IMAP: i.Operator.IMAP, ServerName: name, ReplyTo: i.Operator.GatewayMailbox,
+		Certificate: i.TLS.BALAppCert, Key: i.TLS.BALAppKey, CA: i.TLS.CA, WhiteList: i.Operator.Whitelist, Identities: people,
+		Poll: 200 * time.Millisecond, UnknownWait: 2 * time.Second, Timeout: 10 * time.Second, ReportWait: time.Hour,
+	}
 	cfg.defaults()
 	return cfg, nil
+}
+
+// writeIdentities writes the people that the fictitious hospital holds as
+// qualified, with their IPP.
+func writeIdentities(path string, house testdata.Establishment) error {
+	var held []ins.Candidate
+	for _, p := range testdata.Patients() {
+		if p.Status != string(ins.Qualified) {
+			continue
+		}
+		held = append(held, ins.Candidate{Identity: ins.Identity{
+			Matricule: p.Matricule, OID: ins.OID(p.OID), Status: ins.Qualified,
+			Traits: ins.Traits{
+				BirthName: p.BirthName, FirstGiven: p.FirstGiven, GivenNames: p.GivenNames,
+				Sex: p.Sex, BirthDate: p.BirthDate, BirthPlace: p.BirthPlace,
+			},
+			Local: []ins.LocalID{{Value: p.IPP, Authority: house.IPPOID}},
+		}})
+	}
+	data, err := json.MarshalIndent(held, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(data, '\n'), 0o600)
 }
 
 func freePort() (string, error) {
