@@ -43,6 +43,7 @@ const (
 	roleOperator      = "operator-server"
 	roleOperatorRSA   = "operator-server-rsa" // for TLS 1.2, whose suites of the API LPS are RSA
 	roleDirectory     = "directory-server"
+	rolePSC           = "psc-server"
 )
 
 // commonNames are the subjects. At the authorization server a client's
@@ -57,6 +58,7 @@ var commonNames = map[string]string{
 	roleBALApp:        "bal-app-ch-essais",
 	roleOperator:      "operateur.bac-a-sable",
 	roleDirectory:     "annuaire.bac-a-sable",
+	rolePSC:           "psc.bac-a-sable",
 }
 
 // authority is the throw-away CA of one folder.
@@ -158,7 +160,7 @@ func (a *authority) leaf(role string) (tls.Certificate, error) {
 	t := a.template(cn, 365)
 	t.KeyUsage, t.CRLDistributionPoints = x509.KeyUsageDigitalSignature, revocations
 	switch role {
-	case roleDMPServer, roleGatewayServer, roleOperator, roleOperatorRSA, roleDirectory:
+	case rolePSC, roleDMPServer, roleGatewayServer, roleOperator, roleOperatorRSA, roleDirectory:
 		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 		t.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 		t.DNSNames = []string{"localhost"}

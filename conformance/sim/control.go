@@ -87,7 +87,7 @@ func (s *Sandbox) knobs() []knob {
 			Values:      map[string]string{"client_id": "identifiant", "redirect_uri": "URL absolue http(s)"},
 			Description: "Enregistre le client Pro Santé Connect d'un éditeur. DELETE l'oublie.",
 			set:         s.setVendor, reset: func() error { return s.storeVendor(VendorClient{}) }},
-	}, s.operatorKnobs()...)
+	}, slices.Concat(s.operatorKnobs(), s.pscKnobs())...)
 }
 
 // decodeStrict reads one JSON value and nothing else, so that a misspelt knob
@@ -180,10 +180,18 @@ func (s *Sandbox) storeVendor(v VendorClient) error {
 	if err != nil {
 		return err
 	}
+	if err := s.keepVendor(v, data); err != nil {
+		return errors.New("l'enregistrement a échoué")
+	}
+	s.registerPSC()
+	return nil
+}
+
+func (s *Sandbox) keepVendor(v VendorClient, data []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := writeFile(s.path("psc-client.json"), data, 0o600); err != nil {
-		return errors.New("l'enregistrement a échoué")
+		return err
 	}
 	s.vendor = v
 	return nil

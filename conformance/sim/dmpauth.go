@@ -48,8 +48,12 @@ type authServer struct {
 	now     func() time.Time
 	rand    io.Reader
 
-	mu       sync.Mutex
-	lifetime time.Duration
+	// subject checks an access token of Pro Santé Connect; see [PSC].
+	subject func(token string) (who pscPerson, jti string, until time.Time, ok bool)
+
+	mu        sync.Mutex
+	lifetime  time.Duration
+	exchanged map[string]time.Time // PSC tokens that passed, until they expire
 }
 
 func newAuthServer(issuer, keyFile string, ca *x509.CertPool, now func() time.Time, random io.Reader) (*authServer, error) {
@@ -70,9 +74,9 @@ func newAuthServer(issuer, keyFile string, ca *x509.CertPool, now func() time.Ti
 	}
 	return &authServer{issuer: issuer, signer: signer, keys: jose.JSONWebKeySet{Keys: []jose.JSONWebKey{public}}, ca: ca,
 		clients: map[string][]string{
-			commonNames[roleGatewayDMP]: {grantClient},
+			commonNames[roleGatewayDMP]: {grantClient, grantExchange},
 			commonNames[roleMachine]:    {grantClient},
-			commonNames[roleClient]:     {GrantPersona},
+			commonNames[roleClient]:     {GrantPersona, grantExchange},
 		},
 		now: now, rand: random, lifetime: time.Hour}, nil
 }
@@ -125,7 +129,7 @@ func (s *authServer) register(mux *http.ServeMux) {
 		writeJSON(w, http.StatusOK, map[string]any{
 			"issuer": s.issuer, "token_endpoint": s.issuer + "/token", "jwks_uri": s.issuer + "/jwks",
 			"response_types_supported":                   []string{}, // no authorization endpoint
-			"grant_types_supported":                      []string{grantClient, GrantPersona},
+			"grant_types_supported":                      []string{grantClient, grantExchange, GrantPersona},
 			"scopes_supported":                           []string{"dmp"},
 			"token_endpoint_auth_methods_supported":      []string{"tls_client_auth"},
 			"tls_client_certificate_bound_access_tokens": true,
@@ -187,14 +191,14 @@ func (s *authServer) grant(w http.ResponseWriter, r *http.Request) (map[string]a
 	grant := form.Get("grant_type")
 	// The certificate says enough of who asks; the standard grant wants the
 	// client_id all the same (RFC 8705, section 2).
-	named := form.Get("client_id") == id || (grant == GrantPersona && !form.Has("client_id"))
+	named := form.Get("client_id") == id || (grant != grantClient && !form.Has("client_id"))
 	if !known || !named {
 		return nil, refuseToken(http.StatusUnauthorized, "invalid_client", "client_id est le CN du certificat présenté")
 	}
 	if grant == "" {
 		return nil, refuseToken(http.StatusBadRequest, "invalid_request", "grant_type manque")
 	}
-	if grant != grantClient && grant != GrantPersona {
+	if grant != grantClient && grant != GrantPersona && grant != grantExchange {
 		return nil, refuseToken(http.StatusBadRequest, "unsupported_grant_type", "grant_type inconnu")
 	}
 	if !slices.Contains(grants, grant) {
@@ -205,15 +209,22 @@ func (s *authServer) grant(w http.ResponseWriter, r *http.Request) (map[string]a
 	}
 	var claims map[string]any
 	var err error
-	if grant == grantClient {
+	switch grant {
+	case grantClient:
 		claims, err = indirectClaims(form.Get("mode"), form.Get("finess"), form.Get("sender"))
-	} else {
+	case grantExchange:
+		claims, err = s.exchangeClaims(form)
+	default:
 		claims, err = personaClaims(form.Get("persona"))
 	}
 	if err != nil {
 		return nil, err
 	}
-	return s.issue(id, cert, claims)
+	answer, err := s.issue(id, cert, claims)
+	if err == nil && grant == grantExchange {
+		answer["issued_token_type"] = typeAccessToken
+	}
+	return answer, err
 }
 
 var (

@@ -141,17 +141,18 @@ func NewPSC(cfg PSCConfig) (*PSC, error) {
 		return nil, err
 	}
 	p.keys = []pscKey{{id, sig}}
-	for _, c := range cfg.Clients {
-		p.Register(c)
-	}
+	p.SetClients(cfg.Clients...)
 	return p, nil
 }
 
-// Register adds a client, or replaces it.
-func (p *PSC) Register(c PSCClient) {
+// SetClients replaces the registered clients.
+func (p *PSC) SetClients(list ...PSCClient) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.clients[c.ID] = c
+	p.clients = map[string]PSCClient{}
+	for _, c := range list {
+		p.clients[c.ID] = c
+	}
 }
 
 // RotateKeys starts to sign with a new key; the previous one stays published.
@@ -182,6 +183,13 @@ func (p *PSC) SetAccessLife(d time.Duration) {
 		d = pscAccessLife
 	}
 	p.access = d
+}
+
+// AccessLife is how long access tokens live.
+func (p *PSC) AccessLife() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.access
 }
 
 func rsaKey(path string, random io.Reader) (*rsa.PrivateKey, error) {

@@ -93,7 +93,9 @@ const (
 	PortOperatorSMTP = 4
 	PortOperatorIMAP = 5
 	PortOperatorHTTP = 6
-	PortDirectory    = 7  // and the white list
+	PortDirectory    = 7 // and the white list
+	PortPSC          = 8
+	PortPSCWallet    = 9  // the login page
 	PortCount        = 20 // ports that a sandbox may use
 )
 
@@ -111,12 +113,14 @@ type Sandbox struct {
 
 	directory     *front
 	directoryGate *gate
+	psc           *PSC
 
-	mu     sync.Mutex
-	offset time.Duration
-	vendor VendorClient
-	once   sync.Once
-	err    error
+	mu       sync.Mutex
+	offset   time.Duration
+	redirect string // of the gateway at Pro Santé Connect
+	vendor   VendorClient
+	once     sync.Once
+	err      error
 }
 
 // Start opens a sandbox. On failure nothing is left running.
@@ -227,13 +231,16 @@ func (s *Sandbox) start(ctx context.Context) error {
 	if err := s.openOperator(ca, certs, operatorHTTP); err != nil {
 		return err
 	}
+	if err := s.openPSC(ca, certs); err != nil {
+		return err
+	}
 	s.serve(controlHTTP, s.control())
 	s.describe(ca, base, mllp, hospitalHTTP, controlHTTP)
 	return nil
 }
 
 func (s *Sandbox) describe(ca *authority, base string, mllp, hospitalHTTP, control net.Listener) {
-	s.info = Info{Version: 1, Operator: s.info.Operator, Directory: s.info.Directory,
+	s.info = Info{Version: 1, Operator: s.info.Operator, Directory: s.info.Directory, PSC: s.info.PSC,
 		Hospital: HospitalInfo{MLLP: mllp.Addr().String(), Messages: "http://" + hospitalHTTP.Addr().String() + "/messages"},
 		DMP:      DMPInfo{FHIR: base + "/fhir", Token: base + "/token"},
 		Control:  "http://" + control.Addr().String(),
@@ -367,8 +374,7 @@ func (s *Sandbox) SetOffset(d time.Duration) {
 // Info describes the sandbox; the caller fills Gateway.
 func (s *Sandbox) Info() Info {
 	i := s.info
-	v := s.vendorClient()
-	i.PSC.ClientID, i.PSC.RedirectURI = v.ClientID, v.RedirectURI
+	i.PSC = s.pscInfo()
 	return i
 }
 

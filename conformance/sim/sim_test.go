@@ -299,11 +299,11 @@ func TestVendorClientIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = startIn(t, dir)
-	if p := s.Info().PSC; p.ClientID != "mon-logiciel" || p.RedirectURI != "https://127.0.0.1:9/retour" || p.Issuer != "" {
+	if p := s.Info().PSC; p.ClientID != "mon-logiciel" || p.RedirectURI != "https://127.0.0.1:9/retour" || p.Issuer == "" {
 		t.Errorf("%+v", p)
 	}
 	control(t, s, "DELETE", "/psc/client", "", 200)
-	if s.Info().PSC.ClientID != "" {
+	if s.Info().PSC.ClientID != s.Files().ClientCN {
 		t.Error("not forgotten")
 	}
 }
