@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -513,3 +514,5 @@ func TestSwaks(t *testing.T) {
 		t.Errorf("%+v\n%s", list, out)
 	}
 }
+
+func sum(raw []byte) [32]byte { return sha256.Sum256(raw) }
