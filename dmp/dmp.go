@@ -182,5 +182,6 @@ type Held struct {
 type Deposited struct {
 	Lot       string   // location of the lot
 	Locations []string // location of each document, Resource/id[/_history/v]
+	Binaries  []string // location of the bytes of each document; empty when the DMP gives none
 	Warnings  []string // codes of warnings returned by the DMP
 }

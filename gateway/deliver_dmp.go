@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 
 	"github.com/passerelle-sante/passerelle/dmp"
@@ -136,7 +137,12 @@ func (d *Deliverer) deposit(ctx context.Context, del lease, w request, r *result
 	}
 	r.sent = true
 	d.Gateway.step(StepRequested, del.Submission)
-	_, err := d.Archive.Deposit(ctx, lot)
+	done, err := d.Archive.Deposit(ctx, lot)
+	if err == nil {
+		// Where the lot went stands with the delivery before its outcome does: who
+		// waits for the outcome finds both.
+		err = d.Gateway.Journal.MarkSent(ctx, del.ID, del.holder, locations(done))
+	}
 	if err != nil && fault.From(err).FHIR == "duplicate" {
 		// These very documents may be there already, fed by an earlier message
 		// or by a request whose answer was lost.
@@ -146,6 +152,11 @@ func (d *Deliverer) deposit(ctx context.Context, del lease, w request, r *result
 	}
 	r.err = err
 	r.fates = fates(w)
+}
+
+// locations writes an answer of the DMP as Delivery.Remote keeps it.
+func locations(done dmp.Deposited) string {
+	return strings.Join(slices.Concat([]string{done.Lot}, done.Locations, done.Binaries), " ")
 }
 
 // alreadyThere asks the DMP whether it holds every document of the lot, with

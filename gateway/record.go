@@ -85,7 +85,7 @@ type Delivery struct {
 	Due           time.Time // not before
 	Attempts      int
 	Sent          bool    // a request may have reached the other side: ask before resending
-	Remote        string  // technical id noted before a deletion was sent
+	Remote        string  // technical ids noted before a deletion was sent, or locations that a deposit got (blank-separated); the code that a receipt carries
 	Notice        *Notice // destination zam
 	Code          string  // last failure
 	Recipient     string  // address, for the destinations of mail

@@ -116,6 +116,11 @@ func (c *Client) Deposit(ctx context.Context, d dmp.Deposit) (dmp.Deposited, err
 			kind = "List"
 		case i <= len(d.Documents):
 			kind = "DocumentReference"
+		case i > len(d.Documents)+replaced:
+			// Nothing of ours hangs on it: a DMP that gives none is believed.
+			location, _ := c.location(e.Response.Location, "Binary")
+			out.Binaries = append(out.Binaries, location)
+			continue
 		default:
 			continue
 		}
@@ -140,7 +145,10 @@ func (c *Client) location(raw, kind string) (string, bool) {
 	}
 	parts := strings.Split(raw, "/")
 	ok := len(parts) == 2 || len(parts) == 4 && parts[2] == "_history" && IsID(parts[3])
-	return raw, ok && parts[0] == kind && IsID(parts[1])
+	if !ok || parts[0] != kind || !IsID(parts[1]) {
+		return "", false
+	}
+	return raw, true
 }
 
 // IsID tells whether s can be the id of a FHIR resource.
