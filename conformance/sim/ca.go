@@ -44,6 +44,7 @@ const (
 	roleOperatorRSA   = "operator-server-rsa" // for TLS 1.2, whose suites of the API LPS are RSA
 	roleDirectory     = "directory-server"
 	rolePSC           = "psc-server"
+	roleINSiServer    = "insi-server"
 )
 
 // commonNames are the subjects. At the authorization server a client's
@@ -59,6 +60,7 @@ var commonNames = map[string]string{
 	roleOperator:      "operateur.bac-a-sable",
 	roleDirectory:     "annuaire.bac-a-sable",
 	rolePSC:           "psc.bac-a-sable",
+	roleINSiServer:    "insi.bac-a-sable",
 }
 
 // authority is the throw-away CA of one folder.
@@ -160,10 +162,14 @@ func (a *authority) leaf(role string) (tls.Certificate, error) {
 	t := a.template(cn, 365)
 	t.KeyUsage, t.CRLDistributionPoints = x509.KeyUsageDigitalSignature, revocations
 	switch role {
-	case rolePSC, roleDMPServer, roleGatewayServer, roleOperator, roleOperatorRSA, roleDirectory:
+	case roleINSiServer, rolePSC, roleDMPServer, roleGatewayServer, roleOperator, roleOperatorRSA, roleDirectory:
 		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 		t.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 		t.DNSNames = []string{"localhost"}
+	case roleINSi:
+		// INSi knows a house by the OU of its certificate.
+		t.Subject.OrganizationalUnit = insiOU()
+		fallthrough
 	default:
 		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	}

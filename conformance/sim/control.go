@@ -87,7 +87,7 @@ func (s *Sandbox) knobs() []knob {
 			Values:      map[string]string{"client_id": "identifiant", "redirect_uri": "URL absolue http(s)"},
 			Description: "Enregistre le client Pro Santé Connect d'un éditeur. DELETE l'oublie.",
 			set:         s.setVendor, reset: func() error { return s.storeVendor(VendorClient{}) }},
-	}, slices.Concat(s.operatorKnobs(), s.pscKnobs())...)
+	}, slices.Concat(s.operatorKnobs(), s.pscKnobs(), s.insiKnobs())...)
 }
 
 // decodeStrict reads one JSON value and nothing else, so that a misspelt knob

@@ -1,6 +1,6 @@
 // Package sim plays the outside world of a gateway: the DMP and its
 // authorization server, the MSSanté operator with the white list and the
-// directory, and the software of a hospital, as small real servers
+// directory, INSi, and the software of a hospital, as small real servers
 // on 127.0.0.1, with fictitious people ([testdata]) and a throw-away
 // certification authority. Mutual TLS stays on, as it is outside.
 //
@@ -95,7 +95,8 @@ const (
 	PortOperatorHTTP = 6
 	PortDirectory    = 7 // and the white list
 	PortPSC          = 8
-	PortPSCWallet    = 9  // the login page
+	PortPSCWallet    = 9 // the login page
+	PortINSi         = 10
 	PortCount        = 20 // ports that a sandbox may use
 )
 
@@ -114,6 +115,8 @@ type Sandbox struct {
 	directory     *front
 	directoryGate *gate
 	psc           *PSC
+	insi          *INSi
+	insiGate      *gate
 
 	mu       sync.Mutex
 	offset   time.Duration
@@ -234,13 +237,16 @@ func (s *Sandbox) start(ctx context.Context) error {
 	if err := s.openPSC(ca, certs); err != nil {
 		return err
 	}
+	if err := s.openINSi(ca, certs); err != nil {
+		return err
+	}
 	s.serve(controlHTTP, s.control())
 	s.describe(ca, base, mllp, hospitalHTTP, controlHTTP)
 	return nil
 }
 
 func (s *Sandbox) describe(ca *authority, base string, mllp, hospitalHTTP, control net.Listener) {
-	s.info = Info{Version: 1, Operator: s.info.Operator, Directory: s.info.Directory, PSC: s.info.PSC,
+	s.info = Info{Version: 1, Operator: s.info.Operator, Directory: s.info.Directory, PSC: s.info.PSC, INSi: s.info.INSi,
 		Hospital: HospitalInfo{MLLP: mllp.Addr().String(), Messages: "http://" + hospitalHTTP.Addr().String() + "/messages"},
 		DMP:      DMPInfo{FHIR: base + "/fhir", Token: base + "/token"},
 		Control:  "http://" + control.Addr().String(),
