@@ -76,6 +76,9 @@ func (d *Deliverer) file(ctx context.Context, del lease, v received, row Documen
 		return err
 	}
 	md, _ := doc.Metadata(content)
+	if row.Index < len(v.letter.Visibility) {
+		md.Visibility = v.letter.Visibility[row.Index]
+	}
 	action := v.letter.Action
 	if action == "" {
 		action = dmp.New

@@ -329,6 +329,16 @@ func TestIncomingLetter(t *testing.T) {
 	}
 }
 
+// What the archive says of visibility reaches the hospital: it is not in the CDA.
+func TestVisibilityOfAReceivedDocument(t *testing.T) {
+	r := newMailRoute(t)
+	r.receive(delivered(testdata.LetterOptions{To: bal, Invisible: true}))
+	r.settle(r.d, r.incoming()[0].ID)
+	if got := r.app.got[0].Metadata.Visibility; !slices.Equal(got, []dmp.Visibility{dmp.HiddenFromPatient}) {
+		t.Errorf("%v", got)
+	}
+}
+
 // The hospital refuses the document: the sender is told with the code.
 func TestIncomingLetterRefusedByTheHospital(t *testing.T) {
 	r := newMailRoute(t)

@@ -180,6 +180,9 @@ type ReceivedLetter struct {
 	Receipt   string       `json:"receipt,omitempty"` // where an MDN goes; empty: nowhere
 	Action    dmp.Action   `json:"action,omitempty"`
 	Person    ins.Identity `json:"person"` // as the hospital holds it
+	// Visibility is what the archive says of each document: it stands in the
+	// metadata and not in the CDA.
+	Visibility [][]dmp.Visibility `json:"visibility,omitempty"`
 }
 
 // letter takes the document out of an incoming letter and queues it for the
@@ -244,6 +247,7 @@ func (r *Receiver) open(in *mss.Incoming) ([]opened, error) {
 		if d.Metadata.UniqueID.String() != md.UniqueID.String() {
 			return nil, fault.New(FaultIDMismatch)
 		}
+		md.Visibility = d.Metadata.Visibility
 		docs = append(docs, opened{content: d.Content, metadata: md, action: d.Action})
 	}
 	if len(docs) == 0 {
@@ -277,6 +281,9 @@ func (r *Receiver) keep(ctx context.Context, raw []byte, in *mss.Incoming, docs 
 	g := r.Gateway
 	letter := ReceivedLetter{
 		MessageID: in.MessageID, Subject: in.Subject, Sender: in.From, To: in.To, Body: in.Text, Action: docs[0].action, Person: person,
+	}
+	for _, d := range docs {
+		letter.Visibility = append(letter.Visibility, d.metadata.Visibility)
 	}
 	ours := func(string) bool { return false } // a letter of ours was recognised before
 	if to, err := in.ReceiptAddress(ours); err == nil {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,6 +20,8 @@ import (
 
 	"github.com/passerelle-sante/passerelle/conformance/sim"
 	"github.com/passerelle-sante/passerelle/gateway"
+	"github.com/passerelle-sante/passerelle/mss"
+	"github.com/passerelle-sante/passerelle/mss/xdm"
 	"github.com/passerelle-sante/passerelle/testdata"
 )
 
@@ -30,6 +33,8 @@ type killStep struct {
 	// step is reached; used when trap is empty.
 	outside func(r *rehearsal, message []byte) (reached func(context.Context) error, undo func())
 	times   int
+	mail    bool // the message also asks for a letter to a professional
+	receive bool // a correspondent's letter comes instead of a message
 }
 
 var killSteps = []killStep{
@@ -42,7 +47,13 @@ var killSteps = []killStep{
 	{name: "DMP request processed, no answer", times: 3, outside: holdDMP(sim.After)},
 	{name: "answer received, outcome unwritten", trap: gateway.StepAnswered, times: 4},
 	{name: "Z01 sent, unacknowledged", times: 4, outside: silentHospital},
-	{name: "anywhere", times: 20},
+	{name: "letter kept, not submitted", trap: gateway.StepSubmitted, mail: true, times: 3},
+	{name: "letter submitted, final dot lost before", times: 3, mail: true, outside: loseFinalDot(sim.Before)},
+	{name: "letter submitted, final dot lost after", times: 3, mail: true, outside: loseFinalDot(sim.After)},
+	{name: "operator replied, outcome unwritten", trap: gateway.StepPosted, mail: true, times: 3},
+	{name: "received document filed, outcome unwritten", trap: gateway.StepFiled, receive: true, times: 3},
+	{name: "mail received, anywhere", receive: true, times: 3},
+	{name: "anywhere", mail: true, times: 20},
 }
 
 // halfFrame sends the first half of the message on a connection that stays open.
@@ -72,6 +83,20 @@ func holdDMP(when string) func(*rehearsal, []byte) (func(context.Context) error,
 	}
 }
 
+// loseFinalDot makes the operator drop the connection after the final dot of
+// DATA, the letter stored or not; the gateway is killed while it does not know.
+func loseFinalDot(when string) func(*rehearsal, []byte) (func(context.Context) error, func()) {
+	return func(r *rehearsal, _ []byte) (func(context.Context) error, func()) {
+		before := r.w.sim.SMTPCounters().Received
+		r.control(http.MethodPut, "/operator/smtp/faults", sim.Trouble{Mode: sim.Cut, Method: "DOT", When: when})
+		return func(ctx context.Context) error {
+				return r.until(ctx, func() bool { return r.w.sim.SMTPCounters().Received > before })
+			}, func() {
+				r.control(http.MethodDelete, "/operator/smtp/faults", nil)
+			}
+	}
+}
+
 // silentHospital makes the hospital keep the ZAM and not acknowledge it.
 func silentHospital(r *rehearsal, message []byte) (func(context.Context) error, func()) {
 	control := field(message, "MSH", 10)
@@ -97,9 +122,10 @@ func (r *rehearsal) until(ctx context.Context, reached func() bool) error {
 // flow makes the messages of the kill test: of every five, three are new
 // documents, one replaces the first of them and one deletes the second.
 type flow struct {
-	next    int
-	all     []sent
-	patient testdata.Patient
+	next     int
+	all      []sent
+	patient  testdata.Patient
+	received []string // Message-ID of the letters of correspondents
 }
 
 type sent struct {
@@ -108,13 +134,19 @@ type sent struct {
 	doc     int // number of the document it brings or deletes
 	content []byte
 	want    string // what the DMP must hold of doc in the end
+	mailed  bool   // a letter to the physician was asked for
 }
 
-func (f *flow) message() sent {
+func (f *flow) message(mail bool) sent {
 	n := f.next
 	f.next++
 	o := testdata.MessageOptions{ControlID: "KILL-" + strconv.Itoa(n), Patient: f.patient, Document: testdata.CDAOptions{ID: testdata.DocumentID(1000 + n)}}
-	s := sent{control: o.ControlID, doc: 1000 + n, want: "current"}
+	s := sent{control: o.ControlID, doc: 1000 + n, want: "current", mailed: mail}
+	if mail {
+		to := testdata.Personas()[0]
+		o.Recipients = []testdata.Recipient{{Address: to.Mailbox, Persona: to}}
+		o.Flags = testdata.Flags{"DESTMSSANTEPS": "Y"}
+	}
 	switch n % 5 {
 	case 3: // replaces the document of three messages ago
 		o.Action, o.Document.Replaces = testdata.Replace, testdata.DocumentID(1000+n-3)
@@ -149,22 +181,28 @@ func TestKill(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, uint64(os.Getpid())))
 	kills, table := 0, &bytes.Buffer{}
 	w := tabwriter.NewWriter(table, 2, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "step\tkills\tmessages")
+	fmt.Fprintln(w, "step\tkills")
 	for _, step := range killSteps {
-		before := f.next
 		for range step.times {
-			r.killOnce(step, f, random)
+			if step.receive {
+				r.killReceiving(step, f, random)
+			} else {
+				r.killOnce(step, f, random)
+			}
 			kills++
 		}
-		fmt.Fprintf(w, "%s\t%d\t%d\n", step.name, step.times, f.next-before)
+		fmt.Fprintf(w, "%s\t%d\n", step.name, step.times)
 	}
 
 	last := startChild(t, r.config, "")
 	defer last.kill()
 	r.drain(f)
 	r.count(f)
+	letters, copies := r.countLetters(f)
+	r.countReceived(f)
 	_ = w.Flush()
-	t.Logf("%d kills by SIGKILL, %d messages, none lost, none twice\n%s", kills, len(f.all), table)
+	t.Logf("%d kills by SIGKILL: %d messages, %d letters sent, %d letters received; none lost, none shown twice; %d physical resends\n%s",
+		kills, len(f.all), letters, len(f.received), copies-letters, table)
 	if kills < 50 {
 		t.Errorf("only %d kills", kills)
 	}
@@ -180,7 +218,7 @@ func (r *rehearsal) killOnce(step killStep, f *flow, random *rand.Rand) {
 	if step.outside != nil {
 		r.drain(f) // so that what the world holds back is this message
 	}
-	m := f.message()
+	m := f.message(step.mail)
 
 	sending, stopSending := context.WithCancel(ctx)
 	answered := make(chan error, 1)
@@ -234,9 +272,11 @@ type listed struct {
 	Message struct {
 		ControlID string `json:"control_id"`
 	} `json:"message"`
-	Deliveries []struct {
-		State string `json:"state"`
-	} `json:"deliveries"`
+	Deliveries []delivery `json:"deliveries"`
+}
+
+type delivery struct {
+	State string `json:"state"`
 }
 
 // drain waits until every submission has ended, its ZAM included.
@@ -250,7 +290,7 @@ func (r *rehearsal) drain(f *flow) {
 				var one listed
 				r.getJSON(r.client, r.w.info.Gateway.HTTPS+"/v1/submissions/"+l.ID, &one)
 				for _, d := range one.Deliveries {
-					if d.State == "due" {
+					if d.State == "due" || d.State == "waiting" {
 						return false
 					}
 				}
@@ -261,6 +301,32 @@ func (r *rehearsal) drain(f *flow) {
 			r.t.Fatalf("%s does not end: %v", s.control, err)
 		}
 	}
+	err := r.until(ctx, func() bool { return r.receivedDone() >= len(f.received) })
+	if err != nil {
+		r.t.Fatalf("%d letters received of %d are done: %v", r.receivedDone(), len(f.received), err)
+	}
+}
+
+// receivedDone counts the incoming letters that are entirely done.
+func (r *rehearsal) receivedDone() (n int) {
+	r.t.Helper()
+	var page struct {
+		Submissions []struct {
+			ID, Door, State string
+		} `json:"submissions"`
+	}
+	r.getJSON(r.client, r.w.info.Gateway.HTTPS+"/v1/submissions?state=done&limit=200", &page)
+	for _, s := range page.Submissions {
+		if s.Door != gateway.DoorMail {
+			continue
+		}
+		var one listed
+		r.getJSON(r.client, r.w.info.Gateway.HTTPS+"/v1/submissions/"+s.ID, &one)
+		if !slices.ContainsFunc(one.Deliveries, func(d delivery) bool { return d.State == "due" }) {
+			n++
+		}
+	}
+	return n
 }
 
 func (r *rehearsal) listed(control string) []listed {
@@ -287,11 +353,159 @@ func (r *rehearsal) count(f *flow) {
 		} else if subs[0].State != "done" {
 			r.t.Errorf("%s: state %s", s.control, subs[0].State)
 		}
-		if n := len(zams[s.control]); n != 1 {
-			r.t.Errorf("%s: %d distinct ZAM control ids: %v", s.control, n, zams[s.control])
+		want := 1 // Z01
+		if s.mailed {
+			want++ // Z02
+		}
+		if n := len(zams[s.control]); n != want {
+			r.t.Errorf("%s: %d distinct ZAM control ids, want %d: %v", s.control, n, want, zams[s.control])
 		}
 		if err := d.inDMP(expectation{s.control, f.patient, testdata.DocumentID(s.doc), s.want, s.content}); err != nil {
 			r.t.Errorf("%s: document %d: %v", s.control, s.doc, err)
+		}
+	}
+}
+
+// killReceiving lets a correspondent's letter come and kills while it is
+// treated.
+func (r *rehearsal) killReceiving(step killStep, f *flow, random *rand.Rand) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), 60*time.Second)
+	defer cancel()
+	first := startChild(r.t, r.config, step.trap)
+	n := len(f.received)
+	id := fmt.Sprintf("recu-%d@test-ci-sis.mssante.fr", n)
+	r.drop(testdata.Letter(testdata.LetterOptions{
+		MessageID: id, From: testdata.Personas()[2].Mailbox, To: r.w.info.Operator.GatewayMailbox, WantMDN: true,
+		Document: testdata.CDAOptions{Kind: testdata.Imaging, ID: testdata.DocumentID(5000 + n)},
+	}))
+	f.received = append(f.received, id)
+	var err error
+	if step.trap != "" {
+		select {
+		case <-first.caught:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	} else {
+		time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond)
+	}
+	first.kill()
+	if err != nil {
+		r.t.Fatalf("%s was not reached: %v\n%s", step.name, err, first.stderr)
+	}
+}
+
+// drop puts a letter into the gateway's mailbox.
+func (r *rehearsal) drop(letter []byte) {
+	r.t.Helper()
+	link := r.w.info.Operator.Mailboxes + "/" + url.PathEscape(r.w.info.Operator.GatewayMailbox)
+	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodPost, link, bytes.NewReader(letter))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if _, err := do(http.DefaultClient, req); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// inbox reads every mail of a mailbox, physical copies included.
+func (r *rehearsal) inbox(address string) (all []*mss.Incoming) {
+	r.t.Helper()
+	var list struct {
+		Messages []struct {
+			Raw string `json:"raw"`
+		} `json:"messages"`
+	}
+	r.getJSON(http.DefaultClient, r.w.info.Operator.Mailboxes+"/"+url.PathEscape(address), &list)
+	for _, m := range list.Messages {
+		req, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet, m.Raw, nil)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		raw, err := do(http.DefaultClient, req)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		in, err := mss.Read(raw, mss.DefaultLimits())
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		all = append(all, in)
+	}
+	return all
+}
+
+// countLetters counts the physician's mailbox: each document that asked for a
+// letter is there under exactly one Message-ID. Physical copies may be more.
+func (r *rehearsal) countLetters(f *flow) (letters, copies int) {
+	r.t.Helper()
+	found := map[string]map[string]bool{} // document → Message-ID
+	for _, in := range r.inbox(testdata.Personas()[0].Mailbox) {
+		data, err := in.Archive()
+		if err != nil || data == nil {
+			continue
+		}
+		copies++
+		a, err := xdm.Unpack(data, xdm.DefaultLimits())
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		for _, d := range a.Documents {
+			key := string(d.Content) + "/" + string(d.Action)
+			if found[key] == nil {
+				found[key] = map[string]bool{}
+			}
+			found[key][in.MessageID] = true
+		}
+	}
+	for _, s := range f.all {
+		if !s.mailed {
+			continue
+		}
+		letters++
+		n := 0
+		for key, ids := range found {
+			if strings.HasPrefix(key, string(s.content)+"/") {
+				n += len(ids)
+			}
+		}
+		if n != 1 {
+			r.t.Errorf("%s: %d distinct letters to the physician", s.control, n)
+		}
+	}
+	return letters, copies
+}
+
+// countReceived counts what became of the letters of correspondents: one MDM
+// control id at the hospital, one read receipt.
+func (r *rehearsal) countReceived(f *flow) {
+	r.t.Helper()
+	var list struct {
+		Messages []struct {
+			Raw string `json:"raw"`
+		} `json:"messages"`
+	}
+	r.getJSON(http.DefaultClient, r.w.info.Hospital.Messages, &list)
+	receipts := map[string]map[string]bool{}
+	for _, in := range r.inbox(testdata.Personas()[2].Mailbox) {
+		if in.MDN == nil {
+			continue
+		}
+		if receipts[in.MDN.OriginalMessageID] == nil {
+			receipts[in.MDN.OriginalMessageID] = map[string]bool{}
+		}
+		receipts[in.MDN.OriginalMessageID][in.MessageID] = true
+	}
+	for _, id := range f.received {
+		mdm := map[string]bool{}
+		for _, m := range list.Messages {
+			if strings.Contains(m.Raw, id+"^") {
+				mdm[field([]byte(m.Raw), "MSH", 10)] = true
+			}
+		}
+		if len(mdm) != 1 || len(receipts[id]) != 1 {
+			r.t.Errorf("%s: %d MDM, %d read receipts", id, len(mdm), len(receipts[id]))
 		}
 	}
 }

@@ -22,7 +22,7 @@ var insRows = []Row{
 		Code: "INS-INCOMPLETE", Kind: Permanent, HTTP: 422, FHIR: "required",
 		HL7: HL7{"AE", "207", "905"}, SMTP: SMTP{550, "5.7.1"},
 		FR: "L'INS est incomplet : le matricule ne circule qu'avec son OID et les six traits stricts.", EN: "The INS is incomplete: a matricule travels only with its OID and the six strict traits.",
-		FixFR:        "Complétez le champ indiqué : OID, nom de naissance, premier prénom, liste des prénoms, date de naissance (jour réel du calendrier), sexe (M ou F), code officiel géographique du lieu de naissance.",
+		FixFR:        "Complétez le champ indiqué : OID, nom, premier prénom et liste des prénoms de naissance, date (jour réel), sexe (M ou F), code du lieu de naissance.",
 		FixEN:        "Fill the field named: OID, birth name, first given name, list of given names, birth date (a real day), sex (M or F), official geographic code of the birth place.",
 		Requirements: []string{"EXI ID 29"},
 	},

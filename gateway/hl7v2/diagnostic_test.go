@@ -10,7 +10,6 @@ import (
 
 // longer are the rows whose text belongs to another room and is still to be
 // shortened there; receivers that cut lose the end of their remedy.
-var longer = map[string]bool{"INS-INCOMPLETE": true}
 
 // TestDiagnostics: the sentence and the remedy that go to ERR-8 fit the 250
 // characters of HL7 2.5, for everything that the door can answer: receivers cut
