@@ -47,6 +47,10 @@ func (s *Server) certificate(r *http.Request) (*x509.Certificate, error) {
 	return r.TLS.VerifiedChains[0][0], nil
 }
 
+// Certificate is that of the caller, verified by TLS or by a proxy of ours; nil
+// when there is none. It is the one that [Server.Verify] holds a token against.
+func (s *Server) Certificate(r *http.Request) (*x509.Certificate, error) { return s.certificate(r) }
+
 // headerCertificate reads Client-Cert: a byte sequence, :base64: (RFC 9440).
 func headerCertificate(values []string) (*x509.Certificate, error) {
 	if len(values) == 0 {
