@@ -133,11 +133,16 @@ func (d *Document) Warnings() []*Finding {
 // Rules gives a copy of the rule table.
 func Rules() []Rule { return append([]Rule(nil), rules...) }
 
-// RuleOf finds a rule by its id.
+// RuleOf finds a rule of the table, or one of [CheckPDFA], by its id.
 func RuleOf(id string) (Rule, bool) {
-	i, ok := ruleIndex[id]
-	if !ok {
-		return Rule{}, false
+	if i, ok := ruleIndex[id]; ok {
+		return rules[i], true
 	}
-	return rules[i], true
+	for _, r := range pdfaRules {
+		if r.ID == id {
+			r.Code, r.Severity, r.Source = FaultPDFA, Error, "ISO 19005-1"
+			return r, true
+		}
+	}
+	return Rule{}, false
 }
