@@ -77,7 +77,8 @@ type PSCConfig struct {
 //   - CIBA is advertised, as outside, and answers unauthorized_client: no
 //     client of the sandbox is enabled for it.
 type PSC struct {
-	cfg PSCConfig
+	cfg   PSCConfig
+	ready func() error // the keys are there
 
 	mu       sync.Mutex
 	clients  map[string]PSCClient
@@ -116,7 +117,7 @@ type pscSession struct {
 	ended             bool
 }
 
-// NewPSC makes a simulated Pro Santé Connect; its keys are read from Dir or made.
+// NewPSC makes a simulated Pro Santé Connect; its keys are in Dir.
 func NewPSC(cfg PSCConfig) (*PSC, error) {
 	if cfg.Issuer == "" || cfg.Wallet == "" || cfg.Dir == "" || cfg.CA == nil || cfg.Clock == nil || cfg.Rand == nil {
 		return nil, errors.New("sim: PSC: Issuer, Wallet, Dir, CA, Clock and Rand are required")
@@ -129,20 +130,30 @@ func NewPSC(cfg PSCConfig) (*PSC, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("sim: PSC: %w", err)
 	}
-	sig, err := rsaKey(filepath.Join(cfg.Dir, "psc-sig.key"), cfg.Rand)
+	p.ready = sync.OnceValue(p.open)
+	p.SetClients(cfg.Clients...)
+	return p, nil
+}
+
+// open reads the keys or makes them; making them takes long, so it is done at
+// the first token and not when the sandbox starts.
+func (p *PSC) open() error {
+	sig, err := rsaKey(filepath.Join(p.cfg.Dir, "psc-sig.key"), p.cfg.Rand)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if p.encKey, err = rsaKey(filepath.Join(cfg.Dir, "psc-enc.key"), cfg.Rand); err != nil {
-		return nil, err
+	enc, err := rsaKey(filepath.Join(p.cfg.Dir, "psc-enc.key"), p.cfg.Rand)
+	if err != nil {
+		return err
 	}
 	id, err := keyID(sig)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	p.keys = []pscKey{{id, sig}}
-	p.SetClients(cfg.Clients...)
-	return p, nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.keys, p.encKey = []pscKey{{id, sig}}, enc
+	return nil
 }
 
 // SetClients replaces the registered clients.
@@ -157,6 +168,9 @@ func (p *PSC) SetClients(list ...PSCClient) {
 
 // RotateKeys starts to sign with a new key; the previous one stays published.
 func (p *PSC) RotateKeys() error {
+	if err := p.ready(); err != nil {
+		return err
+	}
 	path := filepath.Join(p.cfg.Dir, "psc-sig.key")
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("sim: PSC: %w", err)
@@ -318,6 +332,10 @@ func (p *PSC) discovery(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (p *PSC) certs(w http.ResponseWriter, _ *http.Request) {
+	if err := p.ready(); err != nil {
+		pscRefuse(w, http.StatusInternalServerError, "server_error", "clés impossibles")
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var set jose.JSONWebKeySet

@@ -217,6 +217,9 @@ func (p *PSC) rs256(key *rsa.PrivateKey) func([]byte) ([]byte, error) {
 
 // sign makes a token of a kind (id, access, userinfo), spoilt as asked.
 func (p *PSC) sign(kind string, claims map[string]any) (string, error) {
+	if err := p.ready(); err != nil {
+		return "", err
+	}
 	p.mu.Lock()
 	key := p.keys[0]
 	p.mu.Unlock()
