@@ -54,6 +54,31 @@
 //   - The DMP refuses a lot because it already holds the same document with the
 //     same bytes: success with a warning.
 //   - contentTypeCode from PV1-2 is the volet's proposal.
-//   - Mail is not delivered yet: a message that asks for it is accepted with the
-//     warning GW-NO-MAIL in its timeline.
+//   - Without an operator in the configuration, a message that asks for mail is
+//     accepted with the warning GW-NO-MAIL in its timeline.
+//   - One letter a recipient. A patient's letter without a patient among the
+//     recipients goes to the mailbox that follows from the INS.
+//   - An incoming mail is marked as seen once what was decided of it is
+//     committed, not after the hospital's answer: the journal answers for it from
+//     then on, and a crash in between reads it again under the same key.
+//   - An incoming letter is the same as an earlier one when sender, Message-ID
+//     and attachments agree: what operators add on the way does not count.
+//   - An operator that reports no delivery: the letter is done with a warning and
+//     no Z02 is sent, because none was seen.
+//
+// # Mail
+//
+// A letter is composed from the journal at the moment of sending, with the rules
+// applied again; its bytes are kept before they first leave and a resend sends
+// these same bytes under the same Message-ID. Handed over, it waits for its
+// delivery report (DSN, found by ENVID and original recipient): Z02. A read
+// receipt (MDN, found by Message-ID) gives Z03. A letter of unknown fate — the
+// connection lost after the final dot, or a crash — waits for its report before
+// it leaves again, so a physical second copy is rare, and recognisable. A late
+// receipt reopens only its recipient's line.
+//
+// Incoming mail: receipts to their letters; a letter whose archive, CDA and
+// metadata agree and whose patient is exactly one person held as qualified to
+// the hospital as an MDM, then a read receipt to its sender; everything else to
+// quarantine, with the reason. Never a guess.
 package gateway
