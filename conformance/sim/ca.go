@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -78,7 +79,7 @@ func openAuthority(dir string, random io.Reader, now time.Time) (*authority, err
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("sim: folder of certificates: %w", err)
 	}
-	a := &authority{dir: dir, rand: random, now: now}
+	a := &authority{dir: dir, rand: &oneAtATime{r: random}, now: now}
 	cert, key, err := readPair(a.certPath("ca"), a.keyPath("ca"))
 	if err == nil && now.Before(cert.NotAfter) {
 		a.cert, a.key = cert, key
@@ -178,6 +179,37 @@ func (a *authority) leaf(role string) (tls.Certificate, error) {
 		return tls.Certificate{}, err
 	}
 	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}, nil
+}
+
+// leaves reads or makes the certificates of all roles, together: each one waits
+// for the disk.
+func (a *authority) leaves() (map[string]tls.Certificate, error) {
+	out := map[string]tls.Certificate{}
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	var failed error
+	for role := range commonNames {
+		all.Go(func() {
+			pair, err := a.leaf(role)
+			mu.Lock()
+			defer mu.Unlock()
+			out[role], failed = pair, errors.Join(failed, err)
+		})
+	}
+	all.Wait()
+	return out, failed
+}
+
+// oneAtATime lets several goroutines read one source of chance.
+type oneAtATime struct {
+	mu sync.Mutex
+	r  io.Reader
+}
+
+func (o *oneAtATime) Read(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.r.Read(p)
 }
 
 func (a *authority) pool() *x509.CertPool {

@@ -7,12 +7,17 @@ import (
 	"crypto/x509"
 	"log/slog"
 	"os"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/emersion/go-smtp"
 
 	"github.com/passerelle-sante/passerelle/conformance/sim"
 	"github.com/passerelle-sante/passerelle/mss"
 	"github.com/passerelle-sante/passerelle/mss/operator"
+	"github.com/passerelle-sante/passerelle/mss/trust"
 	"github.com/passerelle-sante/passerelle/testdata"
 )
 
@@ -91,5 +96,108 @@ func TestOwnClient(t *testing.T) {
 	}
 	if list := s.Mailbox(info.Operator.GatewayMailbox); len(list) != 1 || list[0].Folder != "Traités" || len(list[0].Flags) != 1 {
 		t.Errorf("%+v", list)
+	}
+}
+
+// The gateway's own trust space, over the white list and the CRL of the sandbox.
+func TestOwnTrust(t *testing.T) {
+	noon := time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC)
+	ctx := context.Background()
+	s, err := sim.Start(ctx, sim.Config{Dir: t.TempDir(), Clock: func() time.Time { return noon }, Rand: rand.Reader, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	info := s.Info()
+	pem, err := os.ReadFile(info.TLS.CA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	list, err := trust.OpenWhitelist(trust.WhitelistConfig{URL: info.Operator.Whitelist, TLS: &tls.Config{RootCAs: roots}, Dir: t.TempDir(), Clock: s.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := list.Refresh(ctx); err != nil {
+		t.Fatal(err)
+	}
+	trusted := func(domain string) bool {
+		t.Helper()
+		ok, err := list.Trusted(domain)
+		if err != nil {
+			t.Error(err)
+		}
+		return ok
+	}
+	if !trusted(mss.PatientDomain) || !trusted(info.Operator.Domain) || trusted("hopital.fr") {
+		t.Error("another list")
+	}
+	if err := s.SetWhitelist(sim.Whitelist{Mode: "truncated"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := list.Refresh(ctx); err == nil || !trusted(mss.PatientDomain) {
+		t.Errorf("a list cut short: %v", err)
+	}
+
+	revocations, err := trust.OpenRevocations(trust.RevocationConfig{Dir: t.TempDir(), Clock: s.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shake := func() error {
+		conn, err := smtp.DialStartTLS(info.Operator.SMTP, &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", VerifyConnection: revocations.Verify})
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		return conn.Hello("essai")
+	}
+	if err := shake(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetRevocations(sim.Revocations{Roles: []string{"operator-server"}}); err != nil {
+		t.Fatal(err)
+	}
+	if revocations, err = trust.OpenRevocations(trust.RevocationConfig{Dir: t.TempDir(), Clock: s.Now}); err != nil {
+		t.Fatal(err)
+	}
+	if err := shake(); err == nil {
+		t.Error("a revoked server is accepted")
+	}
+}
+
+// What openssl sees from outside: the client certificate is asked for, and the
+// six suites of the API LPS are those of TLS 1.2.
+func TestOpenSSL(t *testing.T) {
+	openssl, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Skip("openssl is not installed")
+	}
+	s, err := sim.Start(context.Background(), sim.Config{Dir: t.TempDir(), Clock: time.Now, Rand: rand.Reader, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	tlsInfo := s.Info().TLS
+	run := func(protocol, address string, more ...string) string {
+		args := append([]string{"s_client", "-connect", address, "-starttls", protocol, "-CAfile", tlsInfo.CA, "-cert", tlsInfo.BALAppCert, "-key", tlsInfo.BALAppKey}, more...)
+		out, _ := exec.Command(openssl, args...).CombinedOutput() // a refusal is an answer here
+		return string(out)
+	}
+	for name, c := range map[string]struct {
+		protocol, address string
+		args              []string
+		want              string
+	}{
+		"ok/smtp, TLS 1.2":   {"smtp", s.Info().Operator.SMTP, []string{"-tls1_2", "-cipher", "ECDHE-RSA-AES256-GCM-SHA384"}, "Verify return code: 0 (ok)"},
+		"ok/imap, TLS 1.3":   {"imap", s.Info().Operator.IMAP, []string{"-tls1_3"}, "Verify return code: 0 (ok)"},
+		"ok/authority named": {"smtp", s.Info().Operator.SMTP, nil, "Acceptable client certificate CA names"},
+		"fail/weak suite":    {"smtp", s.Info().Operator.SMTP, []string{"-tls1_2", "-cipher", "AES128-SHA"}, "alert"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if out := run(c.protocol, c.address, c.args...); !strings.Contains(out, c.want) {
+				t.Errorf("no %q in %s", c.want, out)
+			}
+		})
 	}
 }

@@ -162,11 +162,9 @@ func (s *Sandbox) start(ctx context.Context) error {
 		return err
 	}
 	ca.crl = "http://" + operatorHTTP.Addr().String() + "/crl"
-	certs := map[string]tls.Certificate{}
-	for role := range commonNames {
-		if certs[role], err = ca.leaf(role); err != nil {
-			return err
-		}
+	certs, err := ca.leaves()
+	if err != nil {
+		return err
 	}
 	dmpListener, err := s.listen(PortDMP)
 	if err != nil {
