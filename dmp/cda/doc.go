@@ -1,5 +1,5 @@
-// Package cda reads and judges CDA R2 documents (level 1 and 3, CI-SIS) and
-// derives their metadata, in the one place where that is done.
+// Package cda reads, judges, renders and builds CDA R2 documents (level 1 and
+// 3, CI-SIS) and derives their metadata, in the one place where that is done.
 //
 // [Read] takes the bytes of a document and gives its header as Go values, each
 // with its line and XPath, and its body. It either understands the whole
@@ -12,6 +12,13 @@
 // has one verdict; [RuleSet] names the version. A finding is a code, a line
 // and an XPath, never a value of the document.
 //
+// [Build] makes a level 1 document of an envelope and a PDF. What it lets out
+// passes its own verdict, and carries a matricule only through the INS gate.
+// [Document.PDFCopy] gives the PDF that goes beside a document in a letter,
+// [CheckPDFA] what keeps a PDF from PDF/A, [Document.Page] and
+// [Document.Fragment] the document for a browser, [Document.Text] for a
+// terminal. All five are pure: same input, same bytes, no clock.
+//
 // # What is read
 //
 // XML 1.0 in UTF-8 (with or without a byte order mark), ISO-8859-1 and
@@ -19,7 +26,8 @@
 // refused, entities apart. A self-rendering document (auto-présentable: a
 // stylesheet that wraps the ClinicalDocument) is read as the document inside.
 // The narrative and the entries of a structured body are checked for
-// well-formedness and not kept; multimedia inside them is.
+// well-formedness and not kept; multimedia inside them is. The narrative is read
+// again, from the bytes, by what shows it.
 //
 // # Where we differ or had to choose
 //
@@ -39,6 +47,19 @@
 //   - formatCode of a level 1 body follows its media type, whatever templates
 //     stand beside; a structured body follows the ANS template before the IHE
 //     one. No row in ASS_A11: urn:asipSante:modelesHorsProfils:2011.
+//   - The PDF copy of a level 3 document is the one of its section
+//     FR-Document-PDF-copie; without that section, its only PDF; with several
+//     PDFs, or one that is none, it is rendered from the narrative: an attached
+//     PDF is not taken for the document.
+//   - A rendered copy shows the INS of the patient, as the document does. It
+//     embeds subsets of the Go fonts (WGL4: Latin, Greek, Cyrillic); a character
+//     that they lack is drawn as the box of a missing one and can still be
+//     copied and searched. A table of more than ten columns that cannot be
+//     drawn legibly is folded, one row under another.
+//   - A page for a browser holds no link from the document, only the text of
+//     one: an address in a foreign document is nobody's to click.
+//   - [CheckPDFA] asks for an output intent even of a PDF without device
+//     colours, which ISO 19005-1 would let pass.
 //   - The main act is the first one that carries effectiveTime/low; without
 //     any, the first one.
 //
@@ -49,6 +70,11 @@
 // with the national one on 297 edits of published documents: 46 of 46 that must
 // pass and 251 of 251 that must fail agree (November 2026, go test -v -run
 // ReferenceEdits). BenchmarkCheck measures a full check.
+//
+// TestReferencePDF finds every word of the narrative of the published level 3
+// documents in their rendered copy, by pdftotext and by our own reading;
+// TestReferencePage does so in the page and in the plain text. CheckPDFA is no
+// full validation of PDF/A: none exists in Go.
 //
 // The own rules of the models (sections and entries of a CR-BIO, a VSM, …) are
 // not judged; [Document.Model] names the model that the document declares.
