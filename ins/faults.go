@@ -34,6 +34,7 @@ const (
 	FaultFormer        = "INS-FORMER"             // a matricule that an identity once had
 	FaultDuplicate     = "INS-DUPLICATE"          // several identities held under one matricule
 	FaultManual        = "INS-MANUAL"             // traits agree without a matricule: a person must decide
+	FaultLine          = "INS-LINE"               // a line of a batch that cannot be read
 	FaultDestination   = "INS-DESTINATION"        // a destination that the gate does not know
 )
 

@@ -84,6 +84,13 @@ var insRows = []Row{
 		FixEN: "Tell the operator of the gateway: it is a configuration mistake.",
 	},
 	{
+		Code: "INS-LINE", Kind: Permanent, HTTP: 422, FHIR: "structure",
+		HL7: HL7{"AE", "207", "905"}, SMTP: SMTP{550, "5.7.1"},
+		FR: "Une ligne du fichier d'identités n'est pas lisible.", EN: "A line of the file of identities cannot be read.",
+		FixFR: "Fournissez un CSV en UTF-8 dont la première ligne nomme les colonnes (matricule, oid, birth_name…), avec le même nombre de champs sur chaque ligne.",
+		FixEN: "Give a CSV in UTF-8 whose first line names the columns (matricule, oid, birth_name…), with as many fields on every line.",
+	},
+	{
 		Code: "INS-PROVISIONAL-NUMBER", Kind: Permanent, HTTP: 422, FHIR: "value",
 		HL7: HL7{"AE", "207", "905"}, SMTP: SMTP{550, "5.7.1"},
 		FR: "Le matricule commence par 7 ou 8 (numéro provisoire) alors que l'OID est celui du NIR.", EN: "The matricule begins with 7 or 8 (provisional number) although the OID is that of the NIR.",
