@@ -84,7 +84,7 @@ func (c *sandboxCmd) Run(e *env) (err error) {
 	if err := writeConfig(config, w.config); err != nil {
 		return err
 	}
-	if err := writeSamples(filepath.Join(dir, "exemples")); err != nil {
+	if err := writeSamples(filepath.Join(dir, "exemples"), w.info.Operator.GatewayMailbox); err != nil {
 		return err
 	}
 	if !c.NoGateway {
@@ -132,6 +132,7 @@ func (c *sandboxCmd) announce(e *env, w *world, config string, took time.Duratio
 	}
 	fmt.Fprintf(e.out, "  DMP simulé (FHIR)     : %s\n  Établissement (ZAM)   : %s, liste : %s\n  Réglage des pannes    : %s\n",
 		i.DMP.FHIR, i.Hospital.MLLP, i.Hospital.Messages, i.Control)
+	fmt.Fprintf(e.out, "  Opérateur MSSanté     : SMTP %s, IMAP %s, boîtes : %s\n", i.Operator.SMTP, i.Operator.IMAP, i.Operator.Mailboxes)
 	if c.Data != "" {
 		fmt.Fprintf(e.out, "  Messages d'exemple    : %s\n", filepath.Join(c.Data, "exemples"))
 	}
@@ -293,10 +294,27 @@ var samples = []struct {
 	{"6-dmp-ferme.hl7", testdata.MDM, testdata.MessageOptions{
 		ControlID: "EX-6", Patient: testdata.PatientByID(testdata.PatientClosed), Document: testdata.CDAOptions{Kind: testdata.Discharge, ID: testdata.DocumentID(6)}}},
 	{"7-admission.hl7", func(o testdata.MessageOptions) []byte { return testdata.ADT(testdata.ADTOptions{MessageOptions: o}) }, testdata.MessageOptions{ControlID: "EX-7"}},
+	{"8-courriel.hl7", testdata.MDM, testdata.MessageOptions{
+		ControlID: "EX-8", Document: testdata.CDAOptions{Kind: testdata.Discharge, ID: testdata.DocumentID(8)},
+		Recipients: []testdata.Recipient{
+			{Address: testdata.Personas()[0].Mailbox, Persona: testdata.Personas()[0]},
+			{Address: testdata.Patients()[0].Matricule + "@patient.mssante.fr", Patient: testdata.Patients()[0]},
+		},
+		Flags: testdata.Flags{"DESTMSSANTEPS": "Y", "DESTMSSANTEPAT": "Y", "ACK_LECTURE_MSS": "Y"}}},
 }
 
-func writeSamples(dir string) error {
+// receivedSample is a correspondent's letter, to drop into the gateway's mailbox.
+const receivedSample = "courriel-recu.eml"
+
+func writeSamples(dir, gatewayMailbox string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	letter := testdata.Letter(testdata.LetterOptions{
+		From: testdata.Personas()[2].Mailbox, To: gatewayMailbox, WantMDN: true,
+		Document: testdata.CDAOptions{Kind: testdata.Imaging, ID: testdata.DocumentID(50)},
+	})
+	if err := os.WriteFile(filepath.Join(dir, receivedSample), letter, 0o600); err != nil {
 		return err
 	}
 	for _, s := range samples {
