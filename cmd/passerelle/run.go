@@ -116,7 +116,7 @@ func (m *Main) Start(ctx context.Context) (err error) {
 	}
 	g.Wake = d.Wake
 
-	if err := m.listenHTTP(alarms); err != nil {
+	if err := m.listenHTTP(run, alarms, g); err != nil {
 		return err
 	}
 	if err := m.listenMLLP(context.WithoutCancel(ctx), g); err != nil {
@@ -220,10 +220,12 @@ func (m *Main) hospital() gateway.Hospital {
 	}
 }
 
-func (m *Main) listenHTTP(alarms *gateway.Alarms) error {
+func (m *Main) listenHTTP(run context.Context, alarms *gateway.Alarms, g *gateway.Gateway) error {
 	c := m.Config
 	machines := map[string][]string{}
+	var sites []gateway.Establishment
 	for _, e := range c.Establishments {
+		sites = append(sites, e.establishment())
 		for _, file := range e.Machines {
 			cert, err := readCertificate(file)
 			if err != nil {
@@ -248,7 +250,9 @@ func (m *Main) listenHTTP(alarms *gateway.Alarms) error {
 	if err != nil {
 		return err
 	}
-	api := &httpapi.API{Journal: m.journal, Machines: machines, Notice: notice, Log: m.Log}
+	api := &httpapi.API{
+		Door: g, Journal: m.journal, Establishments: sites, Machines: machines, Closing: run.Done(), Notice: notice, Log: m.Log,
+	}
 	m.HTTPS, err = m.serveHTTP(c.Gateway.HTTPS, conf, api.Handler())
 	return err
 }

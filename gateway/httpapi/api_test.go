@@ -1,140 +1,115 @@
 package httpapi_test
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/passerelle-sante/passerelle/gateway"
 	"github.com/passerelle-sante/passerelle/gateway/fault"
 	"github.com/passerelle-sante/passerelle/gateway/httpapi"
-	"github.com/passerelle-sante/passerelle/gateway/journal"
+	"github.com/passerelle-sante/passerelle/testdata"
 )
 
-var at = time.Date(2026, 1, 5, 9, 30, 0, 0, time.UTC)
-
-func open(t *testing.T) *journal.Journal {
+// record puts a submission of a site in the journal, as the HL7 door would.
+func record(t *testing.T, w *world, id, control, geo string) {
 	t.Helper()
-	j, err := journal.Open(t.Context(), journal.Config{
-		Dir: t.TempDir(), Clock: func() time.Time { return at }, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = j.Close() })
-	return j
-}
-
-func record(t *testing.T, j *journal.Journal, id, control, geo string) {
-	t.Helper()
+	j := w.journal
 	digest, err := j.Keep(t.Context(), []byte("message "+id))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	est := gateway.Establishment{FINESSEJ: "990000010", FINESSGeo: geo}
-	err = j.Record(t.Context(), gateway.Entry{
+	must(t, j.Record(t.Context(), gateway.Entry{
 		Submission: gateway.Submission{
-			ID: id, Received: at, Door: "hl7", Establishment: est, From: gateway.Party{Application: "DPI", Facility: "CH"},
+			ID: id, Received: noon, Door: "hl7", Establishment: est, From: gateway.Party{Application: "DPI", Facility: "CH"},
 			Message: gateway.Message{Type: "MDM^T02", ControlID: control}, Key: "k" + id, Digest: digest, Rules: "r", Action: "new",
 			State: gateway.Pending, Envelope: json.RawMessage(`{}`), Receipt: []byte("ack"),
 		},
-		Deliveries: []gateway.Delivery{{ID: "d" + id, Submission: id, Establishment: est, Destination: gateway.DestinationDMP, State: gateway.Due, Created: at, Due: at}},
+		Deliveries: []gateway.Delivery{{ID: "d" + id, Submission: id, Establishment: est, Destination: gateway.DestinationDMP, State: gateway.Due, Created: noon, Due: noon}},
 		Events: []gateway.Event{
-			{Submission: id, Time: at, Step: gateway.EventAccepted, Outcome: gateway.OutcomeOK},
-			{Submission: id, Time: at, Step: gateway.EventAccepted, Outcome: gateway.OutcomeWarning, Code: gateway.FaultNoMail},
+			{Submission: id, Time: noon, Step: gateway.EventAccepted, Outcome: gateway.OutcomeOK},
+			{Submission: id, Time: noon, Step: gateway.EventAccepted, Outcome: gateway.OutcomeWarning, Code: gateway.FaultNoMail},
 		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// call asks the API as the holder of a certificate; nil for none.
-func call(t *testing.T, h http.Handler, cert []byte, method, target string) (int, map[string]any) {
-	t.Helper()
-	r := httptest.NewRequestWithContext(context.Background(), method, target, nil)
-	r.TLS = &tls.ConnectionState{}
-	if cert != nil {
-		r.TLS.PeerCertificates = []*x509.Certificate{{Raw: cert}}
-	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	var v map[string]any
-	if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil {
-		t.Fatalf("%s %s: %v: %s", method, target, err, w.Body)
-	}
-	if w.Header().Get("Cache-Control") != "no-store" {
-		t.Error("an answer may be cached")
-	}
-	return w.Code, v
+	}))
 }
 
 func TestSubmissions(t *testing.T) {
-	j := open(t)
-	record(t, j, "s1", "M1", "990000028")
-	record(t, j, "s2", "M2", "990000044")
-	mine, stranger := []byte("machine"), []byte("somebody")
-	api := &httpapi.API{
-		Journal: j, Machines: map[string][]string{httpapi.Fingerprint(mine): {"990000028"}}, Notice: "sandbox",
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-	}
-	h := api.Handler()
+	w := newWorld(t, options{idle: true})
+	sites := establishments()
+	record(t, w, "s1", "M1", sites[0].FINESSGeo)
+	record(t, w, "s2", "M2", sites[1].FINESSGeo)
+	doctor := w.bearer(testdata.PersonaPhysician)        // works at the first site
+	radiologist := w.bearer(testdata.PersonaRadiologist) // works at both
 	tests := []struct {
-		name, method, target string
-		cert                 []byte
-		status               int
-		code                 string
+		name, method, target, who, bearer string
+		status                            int
+		code                              string
 	}{
-		{"ok/timeline", "GET", "/v1/submissions/s1", mine, 200, ""},
-		{"ok/events after", "GET", "/v1/submissions/s1/events?after=1", mine, 200, ""},
-		{"ok/list", "GET", "/v1/submissions?control_id=M1", mine, 200, ""},
-		{"fail/no certificate", "GET", "/v1/submissions/s1", nil, 401, gateway.FaultUnauthenticated},
-		{"fail/certificate of nobody", "GET", "/v1/submissions/s1", stranger, 401, gateway.FaultUnauthenticated},
-		{"fail/of another establishment, as if unknown", "GET", "/v1/submissions/s2", mine, 404, gateway.FaultNotFound},
-		{"fail/events of another establishment", "GET", "/v1/submissions/s2/events", mine, 404, gateway.FaultNotFound},
-		{"fail/unknown", "GET", "/v1/submissions/none", mine, 404, gateway.FaultNotFound},
-		{"fail/unknown path", "GET", "/v1/other", mine, 404, gateway.FaultNotFound},
-		{"fail/method", "DELETE", "/v1/submissions/s1", mine, 405, gateway.FaultMethod},
-		{"fail/outside", "GET", "/", mine, 404, gateway.FaultNotFound},
+		{"ok/timeline", "GET", "/v1/submissions/s1", "machine", "", 200, ""},
+		{"ok/timeline of a professional's site", "GET", "/v1/submissions/s1", "vendor", doctor, 200, ""},
+		{"ok/timeline of a professional's other site", "GET", "/v1/submissions/s2", "vendor", radiologist, 200, ""},
+		{"ok/events after", "GET", "/v1/submissions/s1/events?after=1", "machine", "", 200, ""},
+		{"ok/list", "GET", "/v1/submissions?control_id=M1&limit=1", "machine", "", 200, ""},
+		{"fail/no certificate", "GET", "/v1/submissions/s1", "nobody", "", 401, gateway.FaultUnauthenticated},
+		{"fail/certificate of nobody", "GET", "/v1/submissions/s1", "vendor", "", 401, gateway.FaultUnauthenticated},
+		{"fail/of another establishment, as if unknown", "GET", "/v1/submissions/s2", "machine", "", 404, gateway.FaultNotFound},
+		{"fail/of another establishment, to a professional", "GET", "/v1/submissions/s2", "vendor", doctor, 404, gateway.FaultNotFound},
+		{"fail/events of another establishment", "GET", "/v1/submissions/s2/events", "machine", "", 404, gateway.FaultNotFound},
+		{"fail/stream of another establishment", "GET", "/v1/submissions/s2/events?follow", "machine", "", 404, gateway.FaultNotFound},
+		{"fail/unknown", "GET", "/v1/submissions/none", "machine", "", 404, gateway.FaultNotFound},
+		{"fail/after is no number", "GET", "/v1/submissions/s1/events?after=x", "machine", "", 422, httpapi.FaultField},
+		{"fail/limit is no number", "GET", "/v1/submissions?limit=all", "machine", "", 422, httpapi.FaultField},
+		{"fail/unknown path", "GET", "/v1/other", "machine", "", 404, gateway.FaultNotFound},
+		{"fail/method", "DELETE", "/v1/submissions/s1", "machine", "", 405, gateway.FaultMethod},
+		{"fail/outside", "GET", "/", "machine", "", 404, gateway.FaultNotFound},
+		{"fail/FHIR path", "GET", "/fhir/Observation", "machine", "", 404, gateway.FaultNotFound},
+		{"fail/FHIR method", "DELETE", "/fhir/DocumentReference", "machine", "", 405, gateway.FaultMethod},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			status, v := call(t, h, tt.cert, tt.method, tt.target)
-			if status != tt.status {
-				t.Fatalf("status %d, want %d: %v", status, tt.status, v)
+			c := map[string]*http.Client{"machine": w.machine, "vendor": w.vendor, "nobody": w.nobody}[tt.who]
+			a := w.do(c, tt.method, tt.target, nil, with(tt.bearer))
+			if a.header.Get("Cache-Control") != "no-store" || a.header.Get("X-Passerelle-Environnement") != "sandbox" {
+				t.Errorf("headers %v", a.header)
 			}
-			if tt.code != "" && (v["code"] != tt.code || v["title"] == "" || v["detail"] == "") {
-				t.Errorf("problem %v", v)
+			if tt.code == "" {
+				if a.status != tt.status {
+					t.Errorf("%d %s", a.status, a.body)
+				}
+				return
+			}
+			a.refused(t, tt.status, tt.code)
+			if tt.status == 401 && a.header.Get("WWW-Authenticate") == "" {
+				t.Error("a 401 without a challenge")
+			}
+			if tt.status == 405 && a.header.Get("Allow") == "" {
+				t.Error("a 405 that names no method")
 			}
 		})
 	}
 
-	_, v := call(t, h, mine, "GET", "/v1/submissions/s1")
+	v := w.do(w.machine, "GET", "/v1/submissions/s1", nil, nil).json(t)
 	events := v["events"].([]any)
 	if len(events) != 2 || v["state"] != "pending" || v["message"].(map[string]any)["control_id"] != "M1" {
 		t.Errorf("%v", v)
 	}
 	french := events[1].(map[string]any)["text"].(string)
-	_, v = call(t, h, mine, "GET", "/v1/submissions/s1?lang=en")
+	v = w.do(w.machine, "GET", "/v1/submissions/s1?lang=en", nil, nil).json(t)
 	english := v["events"].([]any)[1].(map[string]any)["text"].(string)
 	row, _ := fault.Lookup(gateway.FaultNoMail)
 	if !strings.Contains(french, row.FR) || !strings.Contains(english, row.EN) {
 		t.Errorf("texts %q and %q", french, english)
 	}
-	_, v = call(t, h, mine, "GET", "/v1/submissions")
-	if n := len(v["submissions"].([]any)); n != 1 {
-		t.Errorf("the list shows %d submissions of two establishments", n)
+	for target, want := range map[string]int{"/v1/submissions": 1, "/v1/submissions?before=s1": 0} {
+		if n := len(w.do(w.machine, "GET", target, nil, nil).json(t)["submissions"].([]any)); n != want {
+			t.Errorf("%s shows %d submissions to one of two establishments, want %d", target, n, want)
+		}
 	}
-	_, v = call(t, h, mine, "GET", "/v1/submissions/s1/events?after=1")
-	if n := len(v["events"].([]any)); n != 1 {
+	if n := len(w.do(w.vendor, "GET", "/v1/submissions", nil, with(radiologist)).json(t)["submissions"].([]any)); n != 2 {
+		t.Errorf("a professional of two sites sees %d submissions", n)
+	}
+	if n := len(w.do(w.machine, "GET", "/v1/submissions/s1/events?after=1", nil, nil).json(t)["events"].([]any)); n != 1 {
 		t.Errorf("%d events after the first", n)
 	}
 }
@@ -154,7 +129,7 @@ func TestHealth(t *testing.T) {
 	if status, v := get("/readyz"); status != 200 || v["status"] != "prêt" {
 		t.Errorf("%d %v", status, v)
 	}
-	alarms.Raise(fault.New("GW-DISK-FULL"), at)
+	alarms.Raise(fault.New("GW-DISK-FULL"), noon)
 	status, v := get("/readyz")
 	if status != 503 || v["alarms"].([]any)[0].(map[string]any)["code"] != "GW-DISK-FULL" {
 		t.Errorf("%d %v", status, v)
