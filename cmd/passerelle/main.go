@@ -19,6 +19,8 @@ import (
 	_ "time/tzdata" // a bare machine may have no zone files
 
 	"github.com/alecthomas/kong"
+
+	"github.com/passerelle-sante/passerelle/gateway/fault"
 )
 
 // Exit codes.
@@ -55,10 +57,12 @@ type cli struct {
 	Serve serveCmd `cmd:"" help:"Démarre la passerelle."`
 	Store storeCmd `cmd:"" help:"Démarre seul le dépôt FHIR de type DMP."`
 	HL7   hl7Cmd   `cmd:"" name:"hl7" help:"Outils HL7 v2."`
+	CDA   cdaCmd   `cmd:"" name:"cda" help:"Outils CDA : juger, lire, fabriquer, montrer."`
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -107,7 +111,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		fmt.Fprintln(stderr, "passerelle :", err)
 		return exitUsage
 	default:
-		fmt.Fprintln(stderr, "passerelle :", err)
+		fmt.Fprintln(stderr, "passerelle :", explain(err))
 		return exitFailure
 	}
+}
+
+// explain is an error as a person reads it: the sentence and the remedy of the
+// table when it has a row, and its cause for who needs it.
+func explain(err error) string {
+	f := fault.From(err)
+	if f.Code == fault.Internal {
+		return err.Error()
+	}
+	return fmt.Sprintf("%s %s [%s : %v]", f.FR, f.FixFR, f.Code, err)
 }
