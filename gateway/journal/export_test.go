@@ -1,5 +1,8 @@
 package journal
 
+// BoundedLogins is [Journal.Logins] with less room.
+func BoundedLogins(j *Journal, most int) *Logins { return &Logins{db: j.db, most: most} }
+
 // HotQueries are asked for every message or many times a second.
 var HotQueries = map[string]string{
 	"claim":           claimable,
@@ -16,6 +19,9 @@ var HotQueries = map[string]string{
 	"letter":          letterQuery,
 	"message":         messageQuery,
 	"list by state":   `SELECT id FROM submission WHERE finess_geo = ? AND state = ? ORDER BY seq DESC LIMIT 5`,
+	"login":           loginQuery,
+	"logins":          loginsQuery,
+	"old logins":      oldLoginQuery,
 	"list":            `SELECT id FROM submission WHERE finess_geo = ? ORDER BY seq DESC LIMIT 5`,
 	"list by control": `SELECT id FROM submission WHERE finess_geo = ? AND control_id = ? ORDER BY seq DESC LIMIT 5`,
 }

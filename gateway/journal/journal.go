@@ -1,5 +1,6 @@
 // Package journal is the durable record: submissions, their documents, their
-// deliveries, their timelines. It implements [gateway.Journal] on one folder:
+// deliveries, their timelines; and who is logged in ([Logins], a [psc.Store]). It
+// implements [gateway.Journal] on one folder:
 //
 //	journal.db   SQLite, WAL, synchronous=FULL
 //	blobs/       bytes of messages and documents, under their SHA-256
@@ -60,6 +61,7 @@
 //   - A delivery that waits for an earlier one has no next time of its own.
 //   - A list gives submissions without their envelope and receipt: a page of
 //     them must stay small.
+//   - Below the reserve people can still log in: one of them must make room.
 //   - A lease that ran out but that nobody took over may still be settled by its
 //     holder: the work was done, and saying so is better than doing it again.
 package journal
