@@ -46,7 +46,9 @@ func (g *Gateway) Accept(ctx context.Context, in Inbound, receipt Receipt) Decis
 	level := slog.LevelInfo
 	if d.Outcome == Unavailable {
 		level = slog.LevelError
-		g.Alarms.Raise(d.Faults[0], g.Clock())
+		if _, fresh := g.Alarms.Raise(d.Faults[0], g.Clock()); fresh {
+			g.Log.Error("alarm", "code", d.Faults[0].Code, "text", d.Faults[0].FR, "fix", d.Faults[0].FixFR)
+		}
 	} else if d.Outcome != Replayed {
 		g.Alarms.Clear(nil) // the journal just committed: what stopped it is over
 	}
@@ -250,7 +252,10 @@ func unavailable(d Decision, err error, receipt Receipt) Decision {
 		f = fault.New(fault.Internal).Because(err)
 	}
 	d.Outcome, d.Faults = Unavailable, []*fault.Fault{f}
-	d.Receipt = receipt(d)
+	// The answer names no submission: none was journaled.
+	unnamed := d
+	unnamed.Submission = ""
+	d.Receipt = receipt(unnamed)
 	return d
 }
 

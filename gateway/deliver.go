@@ -149,7 +149,11 @@ func (d *Deliverer) attempt(ctx context.Context, del lease) {
 		return
 	}
 	g.step(StepSettled, del.Submission)
-	d.Log.Info("delivery", "submission", del.Submission, "destination", del.Destination,
+	level := slog.LevelInfo
+	if s.State == Failed {
+		level = slog.LevelWarn // nobody may be told of it otherwise: a ZAM refused by the hospital, A-09
+	}
+	d.Log.Log(ctx, level, "delivery", "submission", del.Submission, "destination", del.Destination,
 		"state", s.State, "code", s.Code, "attempt", del.Attempts, "cause", cause(r.err))
 }
 
@@ -291,6 +295,5 @@ func (d *Deliverer) toHospital(ctx context.Context, del lease) result {
 		return result{err: err}
 	}
 	err := d.Hospital.Notify(ctx, *del.Notice)
-	d.Gateway.step(StepNotified, del.Submission)
 	return result{err: err, sent: true}
 }

@@ -3,6 +3,7 @@ package gateway
 // The refusals and warnings of the gateway itself. Each has its row in
 // gateway/fault.
 const (
+	FaultSameDocument     = "GW-SAME-DOCUMENT"
 	FaultTypeMismatch     = "GW-TYPE-MISMATCH"
 	FaultIDMismatch       = "GW-ID-MISMATCH"
 	FaultReplacesMissing  = "GW-REPLACES-MISSING"

@@ -155,6 +155,7 @@ func TestAccept(t *testing.T) {
 			in.Documents[0].Content = []byte("une phrase")
 			in.Refusals, in.FlagRefusals = []error{fault.New(gateway.FaultMethod)}, 1
 		}, code: "CDA-XML"},
+		{name: "fail/the same document twice", change: func(in *gateway.Inbound) { in.Documents = append(in.Documents, in.Documents[0]) }, code: gateway.FaultSameDocument, app: "906"},
 		{name: "fail/type of the message is not that of the document", change: func(in *gateway.Inbound) { in.Documents[0].Type.Code = "18748-4" }, code: gateway.FaultTypeMismatch, app: "906"},
 		{name: "fail/id of the message is not that of the document", change: func(in *gateway.Inbound) { in.Documents[0].ID = &dmp.ID{Root: "1.2.3"} }, code: gateway.FaultIDMismatch, app: "906"},
 		{name: "fail/replacement of nothing", change: func(in *gateway.Inbound) { in.Action = dmp.Replace }, code: gateway.FaultReplacesMissing, app: "906"},

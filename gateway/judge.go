@@ -73,6 +73,9 @@ func (g *Gateway) judgeStructure(_ context.Context, in Inbound, v *verdict) {
 			v.refuseAt(FaultIDMismatch, in.at("TXA^1^12"))
 		}
 		judgeClaims(claimed, md, v)
+		if slices.ContainsFunc(v.documents, func(d judgedDocument) bool { return d.row.UniqueID == doc.row.UniqueID }) {
+			v.refuseAt(FaultSameDocument, claimed.Where)
+		}
 		doc.row.Index = i
 		v.documents = append(v.documents, doc)
 	}

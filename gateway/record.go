@@ -246,7 +246,6 @@ const (
 	StepLeased    Step = "lease-taken"
 	StepRequested Step = "dmp-request-sent"
 	StepAnswered  Step = "dmp-answer-received"
-	StepNotified  Step = "zam-sent"
 	StepSubmitted Step = "letter-kept"      // about to be handed to the operator
 	StepPosted    Step = "operator-replied" // its outcome unwritten
 	StepFiled     Step = "mdm-answered"     // its outcome unwritten

@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -221,6 +223,18 @@ func (c *Config) problems(now time.Time) []string {
 	if c.Delivery.First <= 0 || c.Delivery.Max < c.Delivery.First {
 		p.add("delivery", "il faut 0 < first ≤ max")
 	}
+	for _, d := range []struct {
+		at    string
+		value time.Duration
+	}{{"delivery.give_up", c.Delivery.GiveUp}, {"delivery.ack_timeout", c.Delivery.AckTimeout}, {"dmp.timeout", c.DMP.Timeout}} {
+		if d.value <= 0 {
+			p.add(d.at, "durée positive attendue")
+		}
+	}
+	if c.Storage.ReserveMiB < 0 {
+		p.add("storage.reserve_mib", "nombre positif attendu")
+	}
+	c.listenProblems(p)
 	if c.Delivery.Workers < 1 || c.Delivery.Workers > 64 {
 		p.add("delivery.workers", "entre 1 et 64")
 	}
@@ -261,6 +275,11 @@ func (c *Config) establishmentProblems(p *problemList) {
 		if len(e.Senders) == 0 {
 			p.add(at+".senders", "indiquez au moins un couple MSH-3/MSH-4 (application, facility)")
 		}
+		for j, s := range e.Senders {
+			if s.Application == "" || s.Facility == "" {
+				p.add(fmt.Sprintf("%s.senders[%d]", at, j), `application et facility sont nécessaires ("*" accepte tout)`)
+			}
+		}
 		if e.Hospital != "" {
 			p.address(at+".hospital", e.Hospital)
 		}
@@ -277,9 +296,13 @@ func (c *Config) hl7Problems(p *problemList, now time.Time) {
 	for _, e := range c.Establishments {
 		known[e.FINESSGeo] = true
 	}
+	if len(c.HL7) == 0 {
+		p.add("hl7", "au moins un port HL7 est nécessaire")
+	}
 	for i, h := range c.HL7 {
 		at := fmt.Sprintf("hl7[%d]", i)
 		p.address(at+".listen", h.Listen)
+		c.routeProblems(p, at, h)
 		p.oneOf(at+".matrix", h.Matrix, "rules", "strict")
 		p.oneOf(at+".charset", h.Charset, "UNICODE UTF-8", "8859/15", "8859/1")
 		for _, f := range h.Establishments {
@@ -301,9 +324,46 @@ func (c *Config) hl7Problems(p *problemList, now time.Time) {
 	}
 }
 
+// listenProblems finds two doors on one address.
+func (c *Config) listenProblems(p *problemList) {
+	taken := map[string]string{}
+	claim := func(at, address string) {
+		if _, port, err := net.SplitHostPort(address); err != nil || port == "0" {
+			return
+		}
+		if other, ok := taken[address]; ok {
+			p.add(at, "même adresse que "+other)
+		}
+		taken[address] = at
+	}
+	claim("gateway.http", c.Gateway.HTTP)
+	claim("gateway.https", c.Gateway.HTTPS)
+	for i, h := range c.HL7 {
+		claim(fmt.Sprintf("hl7[%d].listen", i), h.Listen)
+	}
+}
+
+// routeProblems finds a sender, on one port, that two establishments claim: its
+// documents could go under the wrong FINESS.
+func (c *Config) routeProblems(p *problemList, at string, h HL7Config) {
+	owner := map[SenderConfig]string{}
+	for _, e := range c.Establishments {
+		if len(h.Establishments) > 0 && !slices.Contains(h.Establishments, e.FINESSGeo) {
+			continue
+		}
+		for _, s := range e.Senders {
+			if other, ok := owner[s]; ok && other != e.FINESSGeo {
+				p.add(at, fmt.Sprintf("l'émetteur %s / %s est déclaré par deux établissements", s.Application, s.Facility))
+			}
+			owner[s] = e.FINESSGeo
+		}
+	}
+}
+
 func (c *Config) dmpProblems(p *problemList, now time.Time) {
-	for name, raw := range map[string]string{"dmp.fhir": c.DMP.FHIR, "dmp.token": c.DMP.Token} {
-		u, err := url.Parse(raw)
+	for _, d := range [][2]string{{"dmp.fhir", c.DMP.FHIR}, {"dmp.token", c.DMP.Token}} {
+		name := d[0]
+		u, err := url.Parse(d[1])
 		switch {
 		case err != nil || u.Scheme != "https" || u.Host == "":
 			p.add(name, "adresse https:// attendue")
@@ -401,8 +461,9 @@ func (p *problemList) oneOf(at, value string, allowed ...string) {
 }
 
 func (p *problemList) address(at, value string) {
-	if _, port, err := net.SplitHostPort(value); err != nil || port == "" {
-		p.add(at, "adresse hôte:port attendue")
+	_, port, err := net.SplitHostPort(value)
+	if n, notNumber := strconv.Atoi(port); err != nil || notNumber != nil || n < 0 || n > 65535 {
+		p.add(at, "adresse hôte:port attendue, port de 1 à 65535")
 	}
 }
 

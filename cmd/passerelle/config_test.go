@@ -39,6 +39,19 @@ func TestCheck(t *testing.T) {
 		{"fail/DMP in clear", func(c *Config) { c.DMP.FHIR = "http://127.0.0.1/fhir" }, []string{"dmp.fhir : adresse https"}},
 		{"fail/port of an undeclared site", func(c *Config) { c.HL7[0].Establishments = []string{"990000099"} }, []string{"non déclaré"}},
 		{"fail/words", func(c *Config) { c.Accept.CDA, c.Accept.PDFA, c.HL7[0].Matrix = "x", "y", "z" }, []string{"accept.cda", "accept.pdfa", "matrix"}},
+		{"fail/durations that nothing would obey", func(c *Config) {
+			c.DMP.Timeout, c.Delivery.AckTimeout, c.Delivery.GiveUp, c.Storage.ReserveMiB = -1, -1, -1, -1
+		},
+			[]string{"dmp.timeout", "delivery.ack_timeout", "delivery.give_up", "storage.reserve_mib"}},
+		{"fail/one sender, two establishments", func(c *Config) {
+			e := c.Establishments[0]
+			e.FINESSGeo = "990000044"
+			c.Establishments = append(c.Establishments, e)
+		}, []string{"deux établissements"}},
+		{"fail/a sender without a name", func(c *Config) { c.Establishments[0].Senders = []SenderConfig{{}} }, []string{"senders[0]"}},
+		{"fail/port", func(c *Config) { c.HL7[0].Listen = "127.0.0.1:99999" }, []string{"hl7[0].listen"}},
+		{"fail/one port, two doors", func(c *Config) { c.HL7[0].Listen = c.Gateway.HTTPS }, []string{"même adresse"}},
+		{"fail/no HL7 port", func(c *Config) { c.HL7 = nil }, []string{"hl7 :"}},
 		{"fail/time zone", func(c *Config) { c.Accept.Zone = "Lune/Mer" }, []string{"accept.zone"}},
 	}
 	for _, tt := range tests {

@@ -141,7 +141,15 @@ func (m *Main) Close(ctx context.Context) error {
 	for i := len(m.closers) - 1; i >= 1; i-- {
 		errs = append(errs, m.closers[i](ctx))
 	}
-	m.running.Wait()
+	// What is in hand may take most of a lease; whoever stops us does not wait
+	// for ever. What did not end is found again as due.
+	ended := make(chan struct{})
+	go func() { m.running.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		m.Log.Warn("stopped with work in hand; it will be found again at the next start")
+	}
 	if len(m.closers) > 0 {
 		errs = append(errs, m.closers[0](ctx))
 	}
@@ -461,7 +469,11 @@ func (c *serveCmd) Run(e *env) error {
 	fmt.Fprintf(e.out, "Passerelle démarrée (environnement %s).\n  HL7 (MLLP) : %s\n  HTTPS      : https://%s\n  Santé      : http://%s/readyz\n",
 		cfg.Environment, strings.Join(m.MLLP, ", "), m.HTTPS, m.HTTP)
 	<-e.ctx.Done()
-	stop, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	fmt.Fprintln(e.out, "Arrêt demandé : les envois en cours se terminent (au plus 15 s).")
+	stop, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
-	return m.Close(stop)
+	if err := m.Close(stop); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
 }

@@ -95,7 +95,9 @@ func (c *sandboxCmd) Run(e *env) (err error) {
 		defer func() {
 			stop, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			defer cancel()
-			err = errors.Join(err, m.Close(stop))
+			if closed := m.Close(stop); !errors.Is(closed, context.DeadlineExceeded) {
+				err = errors.Join(err, closed)
+			}
 		}()
 		w.info.Gateway.HTTP, w.info.Gateway.HTTPS = "http://"+m.HTTP, "https://"+m.HTTPS
 		w.info.Gateway.MLLP = m.MLLP[0]

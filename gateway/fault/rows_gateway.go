@@ -16,6 +16,11 @@ var gatewayRows = []Row{
 		FixEN: "Try again; if it persists, give the submission id to the operator.",
 	},
 	{
+		Code: "GW-SAME-DOCUMENT", HTTP: 422, FHIR: "duplicate", HL7: refused906, SMTP: SMTP{550, "5.6.0"},
+		FR: "Deux documents du même envoi portent le même identifiant.", EN: "Two documents of one submission carry the same id.",
+		FixFR: "Donnez un ClinicalDocument/id propre à chaque document, ou n'envoyez le document qu'une fois.", FixEN: "Give each document its own ClinicalDocument/id, or send the document once.",
+	},
+	{
 		Code: "GW-TYPE-MISMATCH", HTTP: 422, FHIR: "business-rule", HL7: refused906, SMTP: SMTP{550, "5.6.0"},
 		FR: "Le type annoncé par le message n'est pas celui du document CDA.", EN: "The type announced by the message is not that of the CDA document.",
 		FixFR: "Mettez le même code dans OBR-4, OBX-3, TXA-2 et ClinicalDocument/code.", FixEN: "Put the same code in OBR-4, OBX-3, TXA-2 and ClinicalDocument/code.",
