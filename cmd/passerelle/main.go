@@ -57,6 +57,7 @@ type cli struct {
 	Serve serveCmd `cmd:"" help:"Démarre la passerelle."`
 	Store storeCmd `cmd:"" help:"Démarre seul le dépôt FHIR de type DMP."`
 	HL7   hl7Cmd   `cmd:"" name:"hl7" help:"Outils HL7 v2."`
+	CDA   cdaCmd   `cmd:"" name:"cda" help:"Outils CDA : juger, lire, fabriquer, montrer."`
 }
 
 func main() {
