@@ -96,8 +96,13 @@ func (e *element) attr(name string) string {
 	return ""
 }
 
-// chapters gives the sections of the body, in order.
-func (d *Document) chapters() []chapter {
+// maxNarrative bounds what is shown of one document: forty times the longest
+// narrative that the national examples hold. More is a document that cannot be
+// shown, rather than one shown in part.
+const maxNarrative = 4 << 20
+
+// chapters gives the sections of the body, in order. The error is CDA-NO-COPY.
+func (d *Document) chapters() ([]chapter, error) {
 	media := map[string]*Embedded{}
 	for _, m := range d.Body.Media {
 		if id := m.n.parent.get("ID"); id != "" && media[id] == nil {
@@ -105,13 +110,23 @@ func (d *Document) chapters() []chapter {
 		}
 	}
 	r := &reader{doc: d, media: media}
-	return r.sections(d.Body.n.one("structuredBody"))
+	out := r.sections(d.Body.n.one("structuredBody"))
+	if r.size > maxNarrative {
+		return nil, d.noCopy()
+	}
+	return out, nil
+}
+
+// noCopy says that the body cannot be shown.
+func (d *Document) noCopy() *Finding {
+	return &Finding{Code: FaultNoCopy, Severity: Blocking, Line: d.Body.Line(), XPath: d.Body.XPath()}
 }
 
 // reader turns the bytes of a narrative into blocks.
 type reader struct {
 	doc   *Document
 	media map[string]*Embedded
+	size  int // bytes of narrative so far
 }
 
 func (r *reader) sections(parent *node) []chapter {
@@ -119,7 +134,9 @@ func (r *reader) sections(parent *node) []chapter {
 	for _, s := range parent.all("component/section") {
 		c := chapter{title: clean(s.one("title").value()), subs: r.sections(s)}
 		if t := s.one("text"); t != nil {
-			c.blocks = r.read(r.doc.text[t.start:t.end])
+			if r.size += t.end - t.start; r.size <= maxNarrative {
+				c.blocks = r.read(r.doc.text[t.start:t.end])
+			}
 		}
 		out = append(out, c)
 	}

@@ -72,7 +72,11 @@ func (d *Document) Fragment(o PageOptions) template.HTML {
 			if w.pdf != "" {
 				w.tag("p", "", func() { w.link("Copie PDF du document") })
 			}
-			for _, c := range d.chapters() {
+			chapters, err := d.chapters()
+			if err != nil {
+				w.absent(tooLong)
+			}
+			for _, c := range chapters {
 				w.chapter(c, 2)
 			}
 			return
@@ -100,7 +104,8 @@ func safeAddress(address string) string {
 // escaped.
 type page struct {
 	bytes.Buffer
-	pdf string
+	pdf     string
+	inlined int // bytes of pictures so far, encoded
 }
 
 func (w *page) tag(name, class string, inside func()) {
@@ -135,7 +140,7 @@ func (w *page) body(d *Document) {
 		w.link("Ouvrir le PDF du document")
 		w.WriteString("</object>\n")
 	default:
-		if data, err := f.Bytes(); err == nil && f.MediaType == "text/plain" && sniff(data) == "" {
+		if data, err := f.Bytes(); err == nil && f.MediaType == "text/plain" && sniff(data) == "" && len(data) <= maxNarrative {
 			w.blocks(plainText(data))
 			return
 		}
@@ -256,18 +261,23 @@ func (w *page) runs(runs []run) {
 	}
 }
 
-// maxInline is the largest picture that a page holds.
-const maxInline = 8 << 20
+// maxInline bounds the pictures of one page together: the same one may be asked
+// for many times.
+const maxInline = 24 << 20
+
+// tooLong stands for a narrative above maxNarrative.
+const tooLong = "Le texte de ce document est trop long pour être affiché ici."
 
 // figure shows a PNG or a JPEG inside the page; words stand for anything else.
 func (w *page) figure(b block) {
 	w.tag("figure", "", func() {
 		shown := false
-		if b.media != nil && b.media.Encoded() <= maxInline*4/3 {
+		if b.media != nil && w.inlined+b.media.Encoded() <= maxInline {
 			if data, err := b.media.Bytes(); err == nil {
 				switch kind := sniff(data); kind {
 				case "image/png", "image/jpeg":
 					shown = true
+					w.inlined += b.media.Encoded()
 					w.WriteString(`<img alt="Illustration du document" src="data:` + kind + `;base64,` + base64.StdEncoding.EncodeToString(data) + `">`)
 				}
 			}

@@ -109,6 +109,29 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// TestPageBounds proves that a picture asked for many times does not make a page
+// without bound, and that a narrative too long is told, not cut.
+func TestPageBounds(t *testing.T) {
+	big := append(picturePNG(t), make([]byte, 5<<20)...)
+	d, err := Read(level3(t, strings.Repeat(`<renderMultiMedia referencedObject="p"/>`, 50), media("p", "image/png", big)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(d.Page(PageOptions{}))
+	if len(page) > maxInline+1<<20 || strings.Count(page, "<img") != 3 || strings.Count(page, "non affiché") != 47 {
+		t.Errorf("%d bytes, %d pictures", len(page), strings.Count(page, "<img"))
+	}
+	d, err = Read(level3(t, "<paragraph>"+strings.Repeat("mot ", 1<<20)+"</paragraph>", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, s := range map[string]string{"page": string(d.Page(PageOptions{})), "text": d.Text()} {
+		if !strings.Contains(s, tooLong) || strings.Contains(s, "mot mot") {
+			t.Errorf("the %s does not say that the narrative is too long", what)
+		}
+	}
+}
+
 // TestReferencePage looks for every word of the narrative of the published
 // documents, in the page and in the plain text.
 func TestReferencePage(t *testing.T) {

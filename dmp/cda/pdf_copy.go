@@ -31,7 +31,8 @@ const (
 // PDFCopy gives the PDF that goes beside the document in a letter. Level 1: the
 // embedded PDF. Level 3: the PDF that the document carries as its own copy; if
 // it carries none that is a PDF, one is rendered as PDF/A-1b. A level 1 body of
-// text or of a picture is rendered too. Anything else is CDA-NO-COPY.
+// text or of a picture is rendered too. Anything else, and a text too long to be
+// drawn, is CDA-NO-COPY.
 // The same document gives the same bytes.
 func (d *Document) PDFCopy() ([]byte, Copy, error) {
 	switch {
@@ -39,7 +40,11 @@ func (d *Document) PDFCopy() ([]byte, Copy, error) {
 		if pdf := d.attachedCopy(); pdf != nil {
 			return pdf, CopyAttached, nil
 		}
-		return d.render(), CopyRendered, nil
+		pdf, err := d.render()
+		if err != nil {
+			return nil, "", err
+		}
+		return pdf, CopyRendered, nil
 	case d.Body.File != nil:
 		file, err := d.Body.File.Bytes()
 		if err != nil {
@@ -50,7 +55,7 @@ func (d *Document) PDFCopy() ([]byte, Copy, error) {
 		switch media := d.Body.File.MediaType; {
 		case media == "application/pdf" && looksLike(file, media):
 			return file, CopyEmbedded, nil
-		case media == "text/plain" && sniff(file) == "":
+		case media == "text/plain" && sniff(file) == "" && len(file) <= maxNarrative:
 			body = plainText(file)
 		case strings.HasPrefix(media, "image/"):
 			if _, ok := l.images.load(d.Body.File); ok {
@@ -64,17 +69,21 @@ func (d *Document) PDFCopy() ([]byte, Copy, error) {
 		l.place(l.blocks(body, bodySize, textWidth, ""), marginX)
 		return l.file(d), CopyRendered, nil
 	}
-	return nil, "", &Finding{Code: FaultNoCopy, Severity: Blocking, Line: d.Body.Line(), XPath: d.Body.XPath()}
+	return nil, "", d.noCopy()
 }
 
 // render draws the header and the narrative of every section.
-func (d *Document) render() []byte {
+func (d *Document) render() ([]byte, error) {
+	chapters, err := d.chapters()
+	if err != nil {
+		return nil, err
+	}
 	l := newLayout()
 	l.head(d)
-	for _, c := range d.chapters() {
+	for _, c := range chapters {
 		l.chapter(c, 0)
 	}
-	return l.file(d)
+	return l.file(d), nil
 }
 
 // attachedCopy finds the PDF of the section that holds the copy of the document.

@@ -91,6 +91,8 @@ func TestPDFCopy(t *testing.T) {
 		{"ok/level 3, empty narrative", level3(t, "", ""), CopyRendered, nil, "Section d'essai", ""},
 		{"ok/level 1, plain text", body1(t, "text/plain", []byte("Ligne un\n\nLigne d\xe9ux \x80\n")), CopyRendered, nil, "Ligne déux €", ""},
 		{"ok/level 1, picture", body1(t, "image/jpeg", gray), CopyRendered, nil, "CR de consultation fictive", ""},
+		{"fail/level 3, narrative too long", level3(t, "<paragraph>"+strings.Repeat("mot ", 1<<20)+"</paragraph>", ""), "", nil, "", FaultNoCopy},
+		{"fail/level 1, text too long", body1(t, "text/plain", bytes.Repeat([]byte("mot "), 1<<20+1)), "", nil, "", FaultNoCopy},
 		{"fail/level 1, RTF", body1(t, "text/rtf", []byte(`{\rtf1 x}`)), "", nil, "", FaultNoCopy},
 		{"fail/level 1, TIFF", body1(t, "image/tiff", []byte("II*\x00xxxx")), "", nil, "", FaultNoCopy},
 		{"fail/level 1, HTML", body1(t, "application/pdf", []byte("<html><body>x</body></html>")), "", nil, "", FaultNoCopy},
@@ -177,7 +179,7 @@ func TestRender(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			pdf := d.render()
+			pdf := rendered(t, d)
 			if m := missing(ownText(t, pdf), narrativeWords(t, doc)); len(m) > 0 {
 				t.Errorf("missing: %.200q", m)
 			}
@@ -211,7 +213,7 @@ func TestRenderedPictures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pdf := d.render()
+	pdf := rendered(t, d)
 	if n := bytes.Count(pdf, []byte("/Subtype/Image")); n != 1 {
 		t.Errorf("%d images in the file, want 1: it is written once", n)
 	}
@@ -262,7 +264,7 @@ func TestCheckPDFA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := string(d.render())
+	good := string(rendered(t, d))
 	swap := func(old, with string) string {
 		if !strings.Contains(good, old) {
 			t.Fatalf("%q does not occur", old)
@@ -320,7 +322,7 @@ func FuzzCheckPDFA(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(d.render())
+	f.Add(rendered(f, d))
 	f.Add(smallPDF)
 	f.Add([]byte("%PDF-1.5\n1 0 obj<</Type/ObjStm/N 3/First 9/Length 40>>stream\n2 0 3 9 4 <</A[1 0 R<ABC>(x\\)y)]>>\nendstream trailer<</Root 2 0 R>>"))
 	f.Add([]byte("1 0 obj<<<<<<[[[[((("))
@@ -346,10 +348,10 @@ func FuzzRender(f *testing.F) {
 		i, j := strings.Index(base, "<structuredBody>"), strings.Index(base, "</structuredBody>")
 		doc := []byte(base[:i] + "<structuredBody><component><section><text>" + narrative + "</text></section></component>" + base[j:])
 		d, err := Read(doc)
-		if err != nil || len(d.chapters()) != 1 {
+		if err != nil || d.Body.Sections != 1 {
 			t.Skip()
 		}
-		if found := CheckPDFA(d.render()); len(found) > 0 {
+		if found := CheckPDFA(rendered(t, d)); len(found) > 0 {
 			t.Errorf("not PDF/A: %v", found)
 		}
 	})
@@ -363,8 +365,8 @@ func BenchmarkPDFCopy(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if len(d.render()) == 0 {
-			b.Fatal("nothing")
+		if _, err := d.render(); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

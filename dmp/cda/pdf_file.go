@@ -17,6 +17,7 @@ import (
 // writing, so the same content gives the same bytes.
 type pdfFile struct {
 	objects [][]byte
+	zlib    *zlib.Writer // one for all streams: it is large
 }
 
 func (w *pdfFile) reserve() int {
@@ -35,9 +36,13 @@ func (w *pdfFile) object(body string) int {
 // stream writes a compressed stream; dict is what its dictionary holds besides.
 func (w *pdfFile) stream(dict string, data []byte) int {
 	var b bytes.Buffer
-	z := zlib.NewWriter(&b)
-	_, _ = z.Write(data) // a bytes.Buffer does not fail
-	_ = z.Close()
+	if w.zlib == nil {
+		w.zlib = zlib.NewWriter(&b)
+	} else {
+		w.zlib.Reset(&b)
+	}
+	_, _ = w.zlib.Write(data) // a bytes.Buffer does not fail
+	_ = w.zlib.Close()
 	return w.plain(dict+"/Filter/FlateDecode", b.Bytes())
 }
 

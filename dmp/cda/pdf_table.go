@@ -1,6 +1,9 @@
 package cda
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // maxColumns bounds a table; what stands further right joins the last column.
 const maxColumns = 64
@@ -19,9 +22,12 @@ func grid(rows []row) (out [][]placed, columns int) {
 		var line []placed
 		col := 0
 		under := func() { // pass what the rows above still take
+			from := col
 			for col < maxColumns-1 && busy[col] > 0 {
-				line = append(line, placed{nil, col, 1})
 				col++
+			}
+			if col > from {
+				line = append(line, placed{nil, from, col - from})
 			}
 		}
 		for c := range rows[i].cells {
@@ -106,14 +112,14 @@ const foldColumns = 10
 // folded makes a table of one column: in each row its cells one under another,
 // each after the head of its column.
 func folded(lines [][]placed, rows []row) block {
-	heads := map[int][]run{}
+	heads := map[int]string{}
 	out := block{kind: table}
 	for i, line := range lines {
 		head := rows[i].head && len(heads) == 0
 		if head {
 			for _, c := range line {
 				if c.cell != nil {
-					heads[c.col] = append(heads[c.col], flat(c.contents)...)
+					heads[c.col] = label(c.contents)
 				}
 			}
 		}
@@ -122,14 +128,33 @@ func folded(lines [][]placed, rows []row) block {
 			if c.cell == nil || len(c.contents) == 0 {
 				continue
 			}
-			if h := heads[c.col]; len(h) > 0 && !head {
-				one.contents = append(one.contents, block{kind: paragraph, runs: append(slices.Clone(h), run{" :", bold})})
+			if h := heads[c.col]; h != "" && !head {
+				one.contents = append(one.contents, block{kind: paragraph, runs: []run{{h, bold}}})
 			}
 			one.contents = append(one.contents, c.contents...)
 		}
 		out.rows = append(out.rows, row{cells: []cell{one}})
 	}
 	return out
+}
+
+// maxLabel is how much of the head of a column is repeated in each row.
+const maxLabel = 60
+
+// label is the head of a column, short enough to be repeated.
+func label(blocks []block) string {
+	var b strings.Builder
+	for _, r := range flat(blocks) {
+		b.WriteString(r.text)
+	}
+	runes := []rune(clean(b.String()))
+	if len(runes) == 0 {
+		return ""
+	}
+	if len(runes) > maxLabel {
+		runes = append(runes[:maxLabel], '…')
+	}
+	return string(runes) + " :"
 }
 
 // flat gives the text of blocks.

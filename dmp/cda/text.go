@@ -16,7 +16,11 @@ func (d *Document) Text() string {
 		t.line(0, f.label+" : "+f.value)
 	}
 	if d.Body.Kind == Level3 {
-		for _, c := range d.chapters() {
+		chapters, err := d.chapters()
+		if err != nil {
+			t.line(0, tooLong)
+		}
+		for _, c := range chapters {
 			t.chapter(c, 0)
 		}
 		return t.String()
@@ -26,7 +30,7 @@ func (d *Document) Text() string {
 	case f == nil:
 		t.line(0, "Le document n'a pas de corps.")
 	case f.MediaType == "text/plain":
-		if data, err := f.Bytes(); err == nil && sniff(data) == "" {
+		if data, err := f.Bytes(); err == nil && sniff(data) == "" && len(data) <= maxNarrative {
 			t.blocks(plainText(data), 0)
 			break
 		}

@@ -303,8 +303,8 @@ var cdaRows = []Row{
 	{
 		Code: "CDA-NO-COPY", Kind: Permanent, HTTP: 422, FHIR: "not-supported",
 		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{550, "5.6.1"},
-		FR:           "Aucune copie PDF ne peut être tirée de ce document : son corps est d'un type que la passerelle ne sait pas rendre.",
-		EN:           "No PDF copy can be made of this document: its body is of a kind that the gateway cannot render.",
+		FR:           "Aucune copie PDF ne peut être tirée de ce document : son corps est d'un type ou d'une taille que la passerelle ne sait pas rendre.",
+		EN:           "No PDF copy can be made of this document: its body is of a kind or a size that the gateway cannot render.",
 		FixFR:        "Encapsulez un PDF dans le document, ou joignez la copie PDF vous-même.",
 		FixEN:        "Embed a PDF in the document, or attach the PDF copy yourself.",
 		Requirements: []string{"CONF.26"},
