@@ -193,7 +193,7 @@ type duplicateKeys struct{ accepted, refused string }
 
 func (g *Gateway) keys(in Inbound, digest string) duplicateKeys {
 	if in.IdempotencyKey != "" {
-		return g.idempotencyKeys(in)
+		return g.idempotencyKeys(in, digest)
 	}
 	if in.Message.ControlID == "" {
 		return duplicateKeys{} // nothing to recognise it by: every copy is judged anew

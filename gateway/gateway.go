@@ -104,7 +104,8 @@ type Inbound struct {
 	Refusals      []error           `json:"-"` // framing, separators, profile, structure, flags: in this order
 	FlagRefusals  int               `json:"-"` // how many of the last Refusals are about flags and recipients
 	// IdempotencyKey names this message among those of its sender at its door:
-	// the same bytes get the stored answer, other bytes are refused.
+	// the same bytes get the stored answer; once bytes were accepted under it, all
+	// others are refused.
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
 }
 

@@ -36,14 +36,16 @@ func (g *Gateway) DryRun(ctx context.Context, in Inbound) Decision {
 	return d
 }
 
-// idempotencyKeys are the duplicate keys of an HTTP message: without the digest
-// of its bytes, so that the journal itself refuses a second content.
-func (g *Gateway) idempotencyKeys(in Inbound) duplicateKeys {
+// idempotencyKeys are the duplicate keys of an HTTP message. That of an accepted
+// one leaves out the digest of its bytes, so that the journal itself refuses a
+// second content. A refused one does not hold the key: nothing came of it, and
+// its sender may correct it under the same key.
+func (g *Gateway) idempotencyKeys(in Inbound, digest string) duplicateKeys {
 	sum := sha256.Sum256([]byte(strings.Join([]string{
 		"idempotency", in.Door, in.Establishment.FINESSGeo, in.From.Application, in.From.Facility, in.IdempotencyKey,
 	}, "\x00")))
 	key := hex.EncodeToString(sum[:])
-	return duplicateKeys{accepted: key, refused: key + "/" + g.fingerprint()}
+	return duplicateKeys{accepted: key, refused: key + "/" + digest + "/" + g.fingerprint()}
 }
 
 // keyReused refuses another content under a key that is taken. The refusal has

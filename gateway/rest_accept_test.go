@@ -136,6 +136,12 @@ func TestIdempotencyKey(t *testing.T) {
 	if d := h.accept(bad); d.Outcome != gateway.Replayed {
 		t.Errorf("a refusal sent again: %q", d.Outcome)
 	}
+	if d := h.accept(keyed("k2", 6)); d.Outcome != gateway.Accepted {
+		t.Errorf("corrected under the same key: %q %v", d.Outcome, codes(d))
+	}
+	if d := h.accept(bad); d.Outcome != gateway.Refused || d.Faults[0].Code != gateway.FaultKeyReused {
+		t.Errorf("the refused content after the corrected one: %q %v", d.Outcome, codes(d))
+	}
 }
 
 // TestIdempotencyRace sends two contents under one key at once: one is taken,

@@ -202,6 +202,9 @@ func TestIdempotency(t *testing.T) {
 	if refused.status != 400 || same.status != 400 || same.body != refused.body {
 		t.Errorf("a refusal: %s\nagain: %s", refused.body, same.body)
 	}
+	if a := w.submit(w.machine, "", thin(t), document(3), with("", "Idempotency-Key", "cle-2")); a.status != 202 {
+		t.Errorf("corrected under the same key: %d %s", a.status, a.body)
+	}
 	for name, h := range map[string]http.Header{
 		"empty": with("", "Idempotency-Key", ""), "long": with("", "Idempotency-Key", strings.Repeat("k", 129)),
 		"blank inside": with("", "Idempotency-Key", "a b"), "accents": with("", "Idempotency-Key", "clé"),
