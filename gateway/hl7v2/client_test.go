@@ -261,8 +261,9 @@ func check(t *testing.T, err error, code, ack string) {
 	}
 }
 
-// TestTLS runs the client against our own server, both in TLS.
-func TestTLS(t *testing.T) {
+// selfSigned is a certificate of this machine and who trusts it.
+func selfSigned(t *testing.T) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -280,8 +281,14 @@ func TestTLS(t *testing.T) {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(cert)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+}
+
+// TestTLS runs the client against our own server, both in TLS.
+func TestTLS(t *testing.T) {
+	certificate, pool := selfSigned(t)
 	_, addr, _ := serve(t, &door{}, func(s *hl7v2.Server) {
-		s.Ports[0].TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+		s.Ports[0].TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
 	})
 	raw, err := hl7v2.Exchange(t.Context(), hl7v2.Target{Address: addr, TLS: &tls.Config{RootCAs: pool}}, mdm().bytes(), nil)
 	if err != nil {

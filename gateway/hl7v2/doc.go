@@ -28,7 +28,8 @@
 // that the gate holds back, are refused before anything is dialled.
 //
 // A panic costs one connection, whose message is answered AR. [Server.Shutdown]
-// finishes the messages in hand, and answers AR to those that end later.
+// finishes the messages in hand, and answers AR to those that end soon after; a
+// message that is still half sent then is cut, unaccepted.
 //
 // Sizes: a frame has a limit, and so have all frames together ([Limits]); the
 // buffer grows as bytes come. A frame above the limit is read to its end and

@@ -33,6 +33,8 @@ type Limits struct {
 	Idle        time.Duration // without a frame: 1 h
 	Frame       time.Duration // to receive one frame: 2 min
 	Write       time.Duration // to take one answer: 30 s
+	Handshake   time.Duration // of TLS: 10 s
+	Drain       time.Duration // to receive the rest of a frame once Shutdown began: 1 s
 }
 
 func (l Limits) withDefaults() Limits {
@@ -53,6 +55,12 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Write <= 0 {
 		l.Write = 30 * time.Second
+	}
+	if l.Handshake <= 0 {
+		l.Handshake = 10 * time.Second
+	}
+	if l.Drain <= 0 {
+		l.Drain = time.Second
 	}
 	return l
 }
@@ -204,8 +212,10 @@ func (s *Server) dismiss(k *conn) {
 }
 
 // Shutdown stops accepting, answers the frames in hand, and waits. A frame
-// that is complete only after this moment is answered AR; a connection between
-// two frames is closed. When ctx ends first, connections are broken off.
+// that is complete only after this moment is answered AR; one that is still not
+// complete after Limits.Drain ends its connection unanswered, since nothing of
+// it was accepted. A connection between two frames is closed. When ctx ends
+// first, connections are broken off.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining = true
@@ -262,8 +272,8 @@ type conn struct {
 	server *Server
 	port   Port
 	mu     sync.Mutex
-	idle   bool
-	ended  bool // draining: no more waiting for frames
+	idle   bool // between two frames, or in the TLS handshake
+	ended  bool // no more waiting for frames
 }
 
 // timeLimit is the moment at which d will have passed. Socket deadlines are
@@ -277,12 +287,16 @@ func timeLimit(d time.Duration) time.Time {
 
 var past = time.Unix(1, 0)
 
+// drain ends the connection after the frame in hand. A deadline set while a
+// frame is worked on concerns nothing: await or begun sets the next one.
 func (k *conn) drain() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.ended = true
 	if k.idle {
 		_ = k.SetReadDeadline(past)
+	} else {
+		_ = k.SetReadDeadline(timeLimit(k.server.Limits.Drain))
 	}
 }
 
@@ -294,7 +308,7 @@ func (k *conn) await(buffered bool) bool {
 		return false
 	}
 	k.idle = true
-	_ = k.SetReadDeadline(timeLimit(k.server.Limits.Idle))
+	k.patience(k.server.Limits.Idle)
 	return true
 }
 
@@ -302,12 +316,45 @@ func (k *conn) begun() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.idle = false
-	_ = k.SetReadDeadline(timeLimit(k.server.Limits.Frame))
+	k.patience(k.server.Limits.Frame)
+}
+
+// patience sets how long the next reads may take.
+func (k *conn) patience(d time.Duration) {
+	if k.ended {
+		d = k.server.Limits.Drain
+	}
+	_ = k.SetReadDeadline(timeLimit(d))
+}
+
+// handshake does that of TLS before anything is waited for: whoever does not
+// begin it must not have the patience that an idle sender has.
+func (k *conn) handshake(ctx context.Context) error {
+	c, ok := k.Conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	k.mu.Lock()
+	k.idle = true
+	_ = k.SetWriteDeadline(timeLimit(k.server.Limits.Handshake))
+	if k.ended {
+		_ = k.SetReadDeadline(past)
+	} else {
+		_ = k.SetReadDeadline(timeLimit(k.server.Limits.Handshake))
+	}
+	k.mu.Unlock()
+	return c.HandshakeContext(ctx)
 }
 
 func (k *conn) serve(ctx context.Context) {
 	s := k.server
 	log := s.Logger.With("port", k.port.Name, "remote", k.RemoteAddr().String())
+	if err := k.handshake(ctx); err != nil {
+		if !errors.Is(err, io.EOF) && !s.isDraining() { // a probe of the port says nothing
+			log.Warn("mllp: TLS handshake failed", "error", err)
+		}
+		return
+	}
 	r := NewReader(k, s.Limits.MaxFrame, &s.budget)
 	r.Begun = k.begun
 	defer func() {

@@ -3,6 +3,7 @@ package hl7v2_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -277,6 +278,79 @@ func TestServerShutdown(t *testing.T) {
 	if d.count() != 1 {
 		t.Error(d.count(), "messages accepted")
 	}
+}
+
+// TestServerShutdownHalfFrame: a frame of which half was sent held Shutdown for
+// its whole grace period (found by the review of issue 2).
+func TestServerShutdownHalfFrame(t *testing.T) {
+	d := &door{}
+	s, addr, _ := serve(t, d, func(s *hl7v2.Server) { s.Limits.Drain = 20 * time.Millisecond })
+	whole := frame(mdm().bytes())
+	half, between := dial(t, addr), dial(t, addr)
+	mustWrite(t, half, whole[:50])
+	mustWrite(t, between, slices.Concat(whole, whole[:50])) // the second half never comes
+	r := hl7v2.NewReader(between, 0, nil)
+	if a, _ := answer(t, r); a.Code != "AA" {
+		t.Fatalf("%+v", a)
+	}
+	eventually(t, func() bool { return s.Stats().Connections == 2 })
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		t.Error("held by a half-sent frame:", err)
+	}
+	for _, c := range []io.Reader{half, between} {
+		if rest, _ := io.ReadAll(c); len(rest) > 0 {
+			t.Errorf("half a frame was answered: %q", rest)
+		}
+	}
+	if st := s.Stats(); d.count() != 1 || st.Frames != 1 || st.Truncated != 2 {
+		t.Errorf("%d accepted, %+v", d.count(), st)
+	}
+}
+
+// TestServerHandshake: a TLS port waited for a handshake as long as for a frame
+// (found by the review of issue 2).
+func TestServerHandshake(t *testing.T) {
+	certificate, pool := selfSigned(t)
+	start := func(t *testing.T, handshake time.Duration) (*hl7v2.Server, string) {
+		s, addr, _ := serve(t, &door{}, func(s *hl7v2.Server) {
+			s.Ports[0].TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+			s.Limits.Handshake, s.Limits.Idle = handshake, time.Hour
+		})
+		return s, addr
+	}
+	t.Run("fail/never begun", func(t *testing.T) {
+		s, addr := start(t, 20*time.Millisecond)
+		if rest, _ := io.ReadAll(dial(t, addr)); len(rest) > 0 {
+			t.Errorf("%q", rest)
+		}
+		eventually(t, func() bool { return s.Stats().Connections == 0 })
+	})
+	t.Run("fail/never begun, at shutdown", func(t *testing.T) {
+		s, addr := start(t, time.Hour)
+		dial(t, addr)
+		eventually(t, func() bool { return s.Stats().Connections == 1 })
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("ok/idle for longer than a handshake may take", func(t *testing.T) {
+		_, addr := start(t, time.Second)
+		c, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: pool})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		r := hl7v2.NewReader(c, 0, nil)
+		time.Sleep(1200 * time.Millisecond)
+		mustWrite(t, c, frame(mdm().bytes()))
+		if a, _ := answer(t, r); a.Code != "AA" {
+			t.Fatalf("%+v", a)
+		}
+	})
 }
 
 func TestServerShutdownBreaksOff(t *testing.T) {
