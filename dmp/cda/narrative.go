@@ -402,6 +402,7 @@ func blank(r rune) bool {
 func joined(runs []run) []run {
 	var out []run
 	space, begin := false, true // a blank is owed; a line begins
+	owner := -1                 // the run before, when the blank stood at its end
 	for _, r := range runs {
 		if r.text == "\n" {
 			out = append(out, r)
@@ -411,10 +412,20 @@ func joined(runs []run) []run {
 		var b strings.Builder
 		for _, c := range r.text {
 			if blank(c) {
+				if !space {
+					owner = -1
+					if b.Len() > 0 {
+						owner = len(out)
+					}
+				}
 				space = true
 				continue
 			}
-			if space && !begin {
+			switch {
+			case !space || begin:
+			case owner >= 0 && owner < len(out):
+				out[owner].text += " "
+			default:
 				b.WriteByte(' ')
 			}
 			space, begin = false, false

@@ -109,6 +109,43 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// TestFragment writes one narrative of everything, to the letter.
+func TestFragment(t *testing.T) {
+	narrative := `début <content styleCode="Bold Italics">fort</content><br/>suite
+		<paragraph><caption>Titre</caption>H<sub>2</sub>O &lt; 10<sup>3</sup><footnote>note</footnote></paragraph>
+		<list listType="ordered"><caption>Liste</caption><item>un</item><item>deux<list><item><content revised="delete">trois</content></item></list></item></list>
+		<table><caption>Tableau</caption><thead><tr><th colspan="2">A</th></tr></thead><tbody align="right"><tr align="right"><td rowspan="2">b</td><td><paragraph>c</paragraph><paragraph>d</paragraph></td></tr></tbody></table>
+		<renderMultiMedia referencedObject="absent"><caption>légende</caption></renderMultiMedia>`
+	want := `<section><h2>Section d&#39;essai</h2>
+<p>début <strong><em>fort</em></strong><br>suite</p>
+<p><strong>Titre</strong><br>H<sub>2</sub>O &lt; 10<sup>3</sup> [note]</p>
+<p class="cda-caption"><strong>Liste</strong></p>
+<ol><li>un</li>
+<li><p>deux</p>
+<ul><li><del>trois</del></li>
+</ul>
+</li>
+</ol>
+<table><caption class="cda-caption"><strong>Tableau</strong></caption><tr><th colspan="2"><strong>A</strong></th></tr>
+<tr><td class="cda-right" rowspan="2">b</td><td class="cda-right"><p>c</p>
+<p>d</p>
+</td></tr>
+</table>
+<figure><p class="cda-absent">[Illustration absente du document]</p>
+<figcaption><strong>légende</strong></figcaption></figure>
+</section>
+</article>
+`
+	d, err := Read(level3(t, narrative, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, got, _ := strings.Cut(string(d.Fragment(PageOptions{})), "</header>\n")
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 // TestPageBounds proves that a picture asked for many times does not make a page
 // without bound, and that a narrative too long is told, not cut.
 func TestPageBounds(t *testing.T) {
