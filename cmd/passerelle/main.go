@@ -58,6 +58,7 @@ type cli struct {
 	Store storeCmd `cmd:"" help:"Démarre seul le dépôt FHIR de type DMP."`
 	HL7   hl7Cmd   `cmd:"" name:"hl7" help:"Outils HL7 v2."`
 	CDA   cdaCmd   `cmd:"" name:"cda" help:"Outils CDA : juger, lire, fabriquer, montrer."`
+	INS   insCmd   `cmd:"" name:"ins" help:"Outils INS : juger un matricule."`
 }
 
 func main() {
