@@ -34,6 +34,7 @@ type Config struct {
 	HL7            []HL7Config           `yaml:"hl7"`
 	DMP            DMPConfig             `yaml:"dmp"`
 	MSS            *MSSConfig            `yaml:"mss,omitempty"` // absent: no mail
+	PSC            *PSCConfig            `yaml:"psc,omitempty"` // absent: nobody logs in
 	Accept         AcceptConfig          `yaml:"accept"`
 	Delivery       DeliveryConfig        `yaml:"delivery"`
 	Storage        StorageConfig         `yaml:"storage"`
@@ -156,6 +157,9 @@ func (c *Config) paths() []*string {
 	if c.MSS != nil {
 		all = append(all, &c.MSS.Certificate, &c.MSS.Key, &c.MSS.CA, &c.MSS.PasswordFile, &c.MSS.Identities)
 	}
+	if c.PSC != nil {
+		all = append(all, c.PSC.paths()...)
+	}
 	for i := range c.Establishments {
 		for j := range c.Establishments[i].Machines {
 			all = append(all, &c.Establishments[i].Machines[j])
@@ -182,6 +186,9 @@ func (c *Config) defaults() {
 	or(&c.Storage.ReserveMiB, 256)
 	if c.MSS != nil {
 		c.MSS.defaults()
+	}
+	if c.PSC != nil {
+		c.PSC.defaults()
 	}
 	for i := range c.HL7 {
 		or(&c.HL7[i].Matrix, "rules")
@@ -214,6 +221,7 @@ func (c *Config) problems(now time.Time) []string {
 	c.hl7Problems(p, now)
 	c.dmpProblems(p, now)
 	c.mssProblems(p, now)
+	c.pscProblems(p, now)
 	p.oneOf("accept.cda", c.Accept.CDA, "blocking", "strict")
 	p.oneOf("accept.pdfa", c.Accept.PDFA, "warn", "require")
 	p.oneOf("accept.duplicates", c.Accept.Duplicates, "warn", "refuse")

@@ -54,6 +54,7 @@ type Main struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	closers []func(context.Context) error
+	people  *professionals // nil: nobody logs in
 	// background are what must run beside the doors until the end.
 	background []func(context.Context)
 }
@@ -115,6 +116,9 @@ func (m *Main) Start(ctx context.Context) (err error) {
 		Backoff: gateway.Backoff{First: c.Delivery.First, Max: c.Delivery.Max, GiveUp: c.Delivery.GiveUp},
 	}
 	g.Wake = d.Wake
+	if m.people, err = m.professionals(); err != nil {
+		return err
+	}
 
 	if err := m.listenHTTP(run, alarms, g); err != nil {
 		return err
@@ -199,6 +203,18 @@ func (m *Main) watch(ctx context.Context, alarms *gateway.Alarms) {
 // archive is the client of the DMP.
 func (m *Main) archive() (gateway.Archive, error) {
 	c := m.Config.DMP
+	conf, err := m.dmpTLS()
+	if err != nil {
+		return nil, err
+	}
+	return fhir.NewClient(fhir.ClientConfig{
+		BaseURL: c.FHIR, TokenURL: c.Token, ClientID: c.ClientID, Timeout: c.Timeout, Clock: m.Clock, TLS: conf,
+	})
+}
+
+// dmpTLS presents the gateway's certificate to the DMP.
+func (m *Main) dmpTLS() (*tls.Config, error) {
+	c := m.Config.DMP
 	cert, err := tls.LoadX509KeyPair(c.Certificate, c.Key)
 	if err != nil {
 		return nil, err
@@ -207,10 +223,7 @@ func (m *Main) archive() (gateway.Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fhir.NewClient(fhir.ClientConfig{
-		BaseURL: c.FHIR, TokenURL: c.Token, ClientID: c.ClientID, Timeout: c.Timeout, Clock: m.Clock,
-		TLS: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, RootCAs: roots},
-	})
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, RootCAs: roots}, nil
 }
 
 // hospital routes notices by establishment.
@@ -248,7 +261,14 @@ func (m *Main) listenHTTP(run context.Context, alarms *gateway.Alarms, g *gatewa
 		notice = c.Environment
 	}
 	health := &httpapi.Health{Alarms: alarms, Notice: notice}
-	addr, err := m.serveHTTP(c.Gateway.HTTP, nil, health.Handler())
+	api := &httpapi.API{
+		Door: g, Journal: m.journal, Establishments: sites, Machines: machines, Closing: run.Done(), Notice: notice, Log: m.Log,
+	}
+	if m.people != nil {
+		api.Callers, api.DMP = m.people.server, m.people.dmp
+	}
+	secure, local := m.people.doors(notice, api.Handler(), health.Handler())
+	addr, err := m.serveHTTP(c.Gateway.HTTP, nil, local)
 	if err != nil {
 		return err
 	}
@@ -258,10 +278,7 @@ func (m *Main) listenHTTP(run context.Context, alarms *gateway.Alarms, g *gatewa
 	if err != nil {
 		return err
 	}
-	api := &httpapi.API{
-		Door: g, Journal: m.journal, Establishments: sites, Machines: machines, Closing: run.Done(), Notice: notice, Log: m.Log,
-	}
-	m.HTTPS, err = m.serveHTTP(c.Gateway.HTTPS, conf, api.Handler())
+	m.HTTPS, err = m.serveHTTP(c.Gateway.HTTPS, conf, secure)
 	return err
 }
 

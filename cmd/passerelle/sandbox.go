@@ -7,15 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -129,8 +125,8 @@ func (c *sandboxCmd) announce(e *env, w *world, config string, took time.Duratio
 	if c.NoGateway {
 		fmt.Fprintf(e.out, "  Sans passerelle : passerelle serve --config %s\n", config)
 	} else {
-		fmt.Fprintf(e.out, "  Passerelle HL7 (MLLP) : %s\n  Passerelle HTTPS      : %s\n  Santé                 : %s/readyz\n",
-			i.Gateway.MLLP, i.Gateway.HTTPS, i.Gateway.HTTP)
+		fmt.Fprintf(e.out, "  Passerelle HL7 (MLLP) : %s\n  Passerelle HTTPS      : %s\n  Connexion (PSC fictif): %s/login\n  Santé                 : %s/readyz\n",
+			i.Gateway.MLLP, i.Gateway.HTTPS, i.Gateway.HTTPS, i.Gateway.HTTP)
 	}
 	fmt.Fprintf(e.out, "  DMP simulé (FHIR)     : %s\n  Établissement (ZAM)   : %s, liste : %s\n  Réglage des pannes    : %s\n",
 		i.DMP.FHIR, i.Hospital.MLLP, i.Hospital.Messages, i.Control)
@@ -172,10 +168,15 @@ func startWorld(ctx context.Context, c worldConfig) (*world, error) {
 	info := s.Info()
 	w := &world{sim: s, info: &info}
 	w.config, err = sandboxConfig(c, s)
+	if err == nil {
+		err = s.SetRedirectURI(w.config.PSC.RedirectURI)
+	}
 	if err != nil {
 		return nil, errors.Join(err, w.close())
 	}
+	w.info.PSC = s.Info().PSC
 	g := &w.info.Gateway
+	g.FHIR, g.Token = "https://"+w.config.Gateway.HTTPS+"/fhir", "https://"+w.config.Gateway.HTTPS+"/oauth/token"
 	g.HTTP, g.HTTPS, g.MLLP = "http://"+w.config.Gateway.HTTP, "https://"+w.config.Gateway.HTTPS, w.config.HL7[0].Listen
 	return w, nil
 }
@@ -233,6 +234,16 @@ func sandboxConfig(c worldConfig, s *sim.Sandbox) (Config, error) {
 		SMTP: i.Operator.SMTP, IMAP: i.Operator.IMAP, ServerName: name, ReplyTo: i.Operator.GatewayMailbox,
 		Certificate: i.TLS.BALAppCert, Key: i.TLS.BALAppKey, CA: i.TLS.CA, WhiteList: i.Operator.Whitelist, Identities: people,
 		Poll: 200 * time.Millisecond, UnknownWait: 2 * time.Second, Timeout: 10 * time.Second, ReportWait: time.Hour,
+	}
+	secret := filepath.Join(c.dir, "psc-secret")
+	if err := os.WriteFile(secret, []byte(i.PSC.ClientSecret+"\n"), 0o600); err != nil {
+		return cfg, err
+	}
+	cfg.PSC = &PSCConfig{
+		Issuer: i.PSC.Issuer, ClientID: files.ClientCN, ClientSecretFile: secret, CA: i.TLS.CA,
+		RedirectURI: "https://" + ports[portHTTPS] + "/callback",
+		// A vendor may have registered a client_id of its own: all are taken.
+		Clients: []PSCClientConfig{{ID: files.ClientCN, CommonName: files.ClientCN, PSCClients: []string{"*"}}},
 	}
 	cfg.defaults()
 	return cfg, nil
@@ -325,53 +336,4 @@ func writeSamples(dir, gatewayMailbox string) error {
 		}
 	}
 	return nil
-}
-
-type tokenCmd struct {
-	Info string `required:"" help:"Fichier écrit par « sandbox --info »." placeholder:"FICHIER"`
-	As   string `required:"" help:"Professionnel : identifiant ou identifiant national." placeholder:"PERSONA"`
-	For  string `default:"dmp" enum:"dmp" help:"Destinataire du jeton : dmp."`
-}
-
-// Run prints a bearer and nothing else.
-func (c *tokenCmd) Run(e *env) error {
-	data, err := os.ReadFile(c.Info)
-	if err != nil {
-		return usageError{err}
-	}
-	info, err := sim.ReadInfo(data)
-	if err != nil {
-		return usageError{err}
-	}
-	client, err := clientFor(info.TLS.CA, info.TLS.ClientCert, info.TLS.ClientKey)
-	if err != nil {
-		return err
-	}
-	token, err := dmpToken(e.ctx, client, &info, c.As)
-	if err != nil {
-		return err
-	}
-	_, err = io.WriteString(e.out, token+"\n")
-	return err
-}
-
-// dmpToken asks the sandbox's DMP for a bearer in a professional's name, bound
-// to the client's certificate.
-func dmpToken(ctx context.Context, client *http.Client, info *sim.Info, persona string) (string, error) {
-	form := url.Values{"grant_type": {sim.GrantPersona}, "persona": {persona}, "scope": {"dmp"}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, info.DMP.Token, strings.NewReader(form.Encode()))
-	if err != nil {
-		return "", err
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	var answer struct {
-		AccessToken string `json:"access_token"`
-	}
-	if err := doJSON(client, req, &answer); err != nil {
-		return "", err
-	}
-	if answer.AccessToken == "" {
-		return "", errors.New("le serveur d'autorisation n'a pas donné de jeton")
-	}
-	return answer.AccessToken, nil
 }
