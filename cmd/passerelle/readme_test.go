@@ -35,6 +35,20 @@ func TestReadmeErrorTable(t *testing.T) {
 	}
 }
 
+// Regression (found by the review of issue 2): the page was published with its
+// places for output still empty.
+func TestReadmeIsFilled(t *testing.T) {
+	data, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.Split(string(data), "\n") {
+		if strings.Contains(line, "@@") {
+			t.Errorf("README.md:%d: %s", i+1, line)
+		}
+	}
+}
+
 func errorPage() string {
 	rows := slices.Clone(fault.Table)
 	slices.SortFunc(rows, func(a, b fault.Row) int { return strings.Compare(a.Code, b.Code) })
