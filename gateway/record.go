@@ -166,7 +166,10 @@ type Query struct {
 	FINESSGeo []string // sites the caller may see; empty means none
 	ControlID string
 	State     State
-	Before    string // id of the last submission of the previous page
+	Document  string    // a uniqueId (dmp.ID.String): those that bring, replace or delete it
+	Since     time.Time // received at this time or later; zero: no bound
+	Until     time.Time // received before this time; zero: no bound
+	Before    string    // id of the last submission of the previous page
 	Limit     int
 }
 

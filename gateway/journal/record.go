@@ -243,6 +243,18 @@ func (j *Journal) Submissions(ctx context.Context, q gateway.Query) ([]gateway.S
 		where += ` AND state = ?`
 		args = append(args, string(q.State))
 	}
+	if q.Document != "" {
+		where += ` AND seq IN (SELECT submission FROM document WHERE unique_id = ? UNION SELECT submission FROM document WHERE replaces = ?)`
+		args = append(args, q.Document, q.Document)
+	}
+	if !q.Since.IsZero() {
+		where += ` AND received >= ?`
+		args = append(args, toNanos(q.Since))
+	}
+	if !q.Until.IsZero() {
+		where += ` AND received < ?`
+		args = append(args, toNanos(q.Until))
+	}
 	if q.Before != "" {
 		where += ` AND seq < (SELECT seq FROM submission WHERE id = ?)`
 		args = append(args, q.Before)

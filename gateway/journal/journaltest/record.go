@@ -191,7 +191,11 @@ func testList(t *testing.T, open Open) {
 	other := Site
 	other.FINESSGeo = "020000027"
 	for i := range 7 {
-		e := Entry(t, j, fmt.Sprintf("s%d", i))
+		e := Entry(t, j, fmt.Sprintf("s%d", i), fmt.Sprintf("1.2.%d", i))
+		e.Submission.Received = T0.Add(time.Duration(i) * time.Hour)
+		if i == 3 {
+			e.Documents[0].Replaces = "1.2.1"
+		}
 		if i%3 == 2 { // s2, s5
 			e.Submission.Establishment = other
 		}
@@ -230,6 +234,11 @@ func testList(t *testing.T, open Open) {
 		{"ok/door-of-another-site", gateway.Query{FINESSGeo: site, Door: "mail"}, []string{"s4"}},
 		{"ok/door-and-state", gateway.Query{FINESSGeo: both, Door: "mail", State: gateway.Quarantined}, []string{"s4"}},
 		{"ok/unknown-door", gateway.Query{FINESSGeo: both, Door: "no"}, nil},
+		{"ok/document-and-what-replaces-it", gateway.Query{FINESSGeo: both, Document: "1.2.1"}, []string{"s3", "s1"}},
+		{"ok/document-of-another-site", gateway.Query{FINESSGeo: site, Document: "1.2.2"}, nil},
+		{"ok/since-included", gateway.Query{FINESSGeo: both, Since: T0.Add(5 * time.Hour)}, []string{"s6", "s5"}},
+		{"ok/until-excluded", gateway.Query{FINESSGeo: both, Until: T0.Add(time.Hour)}, []string{"s0"}},
+		{"ok/one-hour-of-a-site", gateway.Query{FINESSGeo: site, Since: T0.Add(2 * time.Hour), Until: T0.Add(4 * time.Hour)}, []string{"s3"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			all, err := j.Submissions(t.Context(), c.q)

@@ -1,0 +1,2 @@
+-- One day of a site, among years.
+CREATE INDEX submission_received ON submission (finess_geo, received);
