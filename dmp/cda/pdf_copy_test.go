@@ -172,6 +172,7 @@ func TestRender(t *testing.T) {
 		{"ok/unknown elements", `<foo>mot <bar>autre</bar></foo><ul><li>puce</li></ul><p>para</p><div>bloc</div>`, ""},
 		{"ok/foreign letters", "<paragraph>Ǵdańsk Łódź Ελλάδα Кириллица 漢字 مرحبا ≥ ≤ ☑ e\u0301tat no\u202fbreak</paragraph>", ""},
 		{"ok/link and footnote", `<paragraph>avant<footnote ID="f">note</footnote> <linkHtml href="javascript:x()">lien</linkHtml></paragraph>`, ""},
+		{"ok/pages filled to their end", strings.Repeat("<paragraph>ligne</paragraph>", 35) + strings.Repeat("<table><tbody><tr><td>ligne</td></tr></tbody></table>", 60), ""},
 		{"ok/pictures", `<paragraph>avant</paragraph><renderMultiMedia referencedObject="p j absent casse"><caption>sous-titre</caption></renderMultiMedia>`,
 			media("p", "image/png", picturePNG(t)) + media("j", "image/jpeg", pictureJPEG(t, image.NewYCbCr(image.Rect(0, 0, 900, 3000), image.YCbCrSubsampleRatio420))) + media("casse", "image/png", []byte("\x89PNG\r\n\x1a\nxx"))},
 	} {
@@ -195,14 +196,19 @@ func TestRender(t *testing.T) {
 
 var position = regexp.MustCompile(`Tf 1 0 0 1 (\S+) (\S+) Tm`)
 
-// onPage proves that no line was drawn outside the page.
+// onPage proves that no line was drawn outside the page, and no page for nothing.
 func onPage(t *testing.T, pdf []byte) {
 	t.Helper()
 	d := readPDF(pdf)
 	root := d.dict(d.trailers[0]["Root"])
 	pages, _ := d.dict(root["Pages"])["Kids"].([]any)
 	for i, p := range pages {
-		for _, op := range position.FindAllSubmatch(d.objects[d.dict(p)["Contents"].(pdfRef)].inflate(), -1) {
+		content := d.objects[d.dict(p)["Contents"].(pdfRef)].inflate()
+		drawn := position.FindAllSubmatch(content, -1)
+		if len(drawn) <= 2 && !bytes.Contains(content, []byte(" Do Q")) {
+			t.Errorf("page %d of %d holds its foot only", i+1, len(pages))
+		}
+		for _, op := range drawn {
 			x, errX := strconv.ParseFloat(string(op[1]), 64)
 			y, errY := strconv.ParseFloat(string(op[2]), 64)
 			if errX != nil || errY != nil || x < 0 || x > pageWidth || y < 0 || y > pageHeight {

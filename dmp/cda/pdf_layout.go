@@ -63,6 +63,10 @@ func (l *layout) place(strips []strip, x float64) {
 			n++
 		}
 		s := strips[i]
+		if s.spacing && l.y+s.height > textHeight {
+			i++ // nothing at the end of a page either
+			continue
+		}
 		if len(l.sheets) == 0 || l.y+need > textHeight && (l.y > 0 && l.y+s.height > textHeight || need <= textHeight) {
 			l.sheets = append(l.sheets, &sheet{})
 			l.y = 0
@@ -249,8 +253,11 @@ func (p *sheet) box(x, y, w, h, fill float64) {
 	fmt.Fprintf(p, "q 0.6 0.6 0.6 RG 0.5 w %s %s %s %s re S Q\n", num(x), num(pageHeight-y-h), num(w), num(h))
 }
 
-// sides draws what goes on of a cell of a row above.
-func (p *sheet) sides(x, y, w, h float64) {
+// sides draws what goes on of a cell of a row above; last closes it.
+func (p *sheet) sides(x, y, w, h float64, last bool) {
+	if last {
+		fmt.Fprintf(p, "q 0.6 0.6 0.6 RG 0.5 w %s %s m %s %s l S Q\n", num(x), num(pageHeight-y-h), num(x+w), num(pageHeight-y-h))
+	}
 	fmt.Fprintf(p, "q 0.6 0.6 0.6 RG 0.5 w %[1]s %[2]s m %[1]s %[3]s l %[4]s %[2]s m %[4]s %[3]s l S Q\n", num(x), num(pageHeight-y), num(pageHeight-y-h), num(x+w))
 }
 

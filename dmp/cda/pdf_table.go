@@ -12,6 +12,7 @@ const maxColumns = 64
 type placed struct {
 	*cell     // nil under a cell of a row above
 	col, span int
+	last      bool // the last row under such a cell
 }
 
 // grid places the cells of a table: a cell that spans rows keeps its columns in
@@ -27,7 +28,7 @@ func grid(rows []row) (out [][]placed, columns int) {
 				col++
 			}
 			if col > from {
-				line = append(line, placed{nil, from, col - from})
+				line = append(line, placed{nil, from, col - from, busy[from] == 1 || i == len(rows)-1})
 			}
 		}
 		for c := range rows[i].cells {
@@ -43,7 +44,7 @@ func grid(rows []row) (out [][]placed, columns int) {
 				both.contents = append(slices.Clone(both.contents), cl.contents...)
 				line[k].cell = &both
 			} else {
-				line = append(line, placed{cl, at, n})
+				line = append(line, placed{cl, at, n, false})
 			}
 			col = at + n
 			columns = max(columns, min(col, maxColumns))
@@ -115,27 +116,44 @@ func folded(lines [][]placed, rows []row) block {
 	heads := map[int]string{}
 	out := block{kind: table}
 	for i, line := range lines {
-		head := rows[i].head && len(heads) == 0
-		if head {
+		one := cell{colspan: 1, rowspan: 1}
+		if rows[i].head && len(heads) == 0 {
+			one.head = true
 			for _, c := range line {
 				if c.cell != nil {
 					heads[c.col] = label(c.contents)
 				}
 			}
 		}
-		one := cell{colspan: 1, rowspan: 1}
 		for _, c := range line {
 			if c.cell == nil || len(c.contents) == 0 {
 				continue
 			}
-			if h := heads[c.col]; h != "" && !head {
-				one.contents = append(one.contents, block{kind: paragraph, runs: []run{{h, bold}}})
+			contents := c.contents
+			if one.head { // the heads one after another, pictures and all
+				one.contents = alongside(one.contents, contents, ", ")
+				continue
 			}
-			one.contents = append(one.contents, c.contents...)
+			if h := heads[c.col]; h != "" {
+				contents = alongside([]block{{kind: paragraph, runs: []run{{h, bold}}}}, contents, " ")
+			}
+			one.contents = append(one.contents, contents...)
 		}
 		out.rows = append(out.rows, row{cells: []cell{one}})
 	}
 	return out
+}
+
+// alongside puts blocks after others, on the line of the last one when both are
+// text.
+func alongside(before, after []block, between string) []block {
+	n := len(before)
+	if n == 0 || len(after) == 0 || before[n-1].kind != paragraph || after[0].kind != paragraph {
+		return append(before, after...)
+	}
+	runs := append(slices.Clone(before[n-1].runs), run{between, 0})
+	out := append(slices.Clone(before[:n-1]), block{kind: paragraph, runs: append(runs, after[0].runs...)})
+	return append(out, after[1:]...)
 }
 
 // maxLabel is how much of the head of a column is repeated in each row.
@@ -300,7 +318,7 @@ func (l *layout) tableRow(line []placed, left []float64, size float64) []strip {
 			for i, c := range line {
 				to := min(c.col+c.span, columns)
 				if c.cell == nil {
-					p.sides(x+left[c.col], y, left[to]-left[c.col], height)
+					p.sides(x+left[c.col], y, left[to]-left[c.col], height, c.last)
 					continue
 				}
 				fill := -1.0
