@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -208,8 +209,9 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// killOnce starts the gateway, lets a message flow, kills at the step, and
-// sends the message to the end in a second life.
+// killOnce starts the gateway, lets messages flow, kills at the step, and sends
+// them to the end in a second life. At a named step one message flows; anywhere,
+// three at once.
 func (r *rehearsal) killOnce(step killStep, f *flow, random *rand.Rand) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 60*time.Second)
@@ -218,19 +220,22 @@ func (r *rehearsal) killOnce(step killStep, f *flow, random *rand.Rand) {
 	if step.outside != nil {
 		r.drain(f) // so that what the world holds back is this message
 	}
-	m := f.message(step.mail)
+	flowing := []sent{f.message(step.mail)}
+	if step.trap == "" && step.outside == nil {
+		flowing = append(flowing, f.message(step.mail), f.message(false))
+	}
 
 	sending, stopSending := context.WithCancel(ctx)
-	answered := make(chan error, 1)
+	var answered sync.WaitGroup
 	undo := func() {}
 	var reached func(context.Context) error
 	if step.outside != nil {
-		reached, undo = step.outside(r, m.message)
+		reached, undo = step.outside(r, flowing[0].message)
 	}
 	if step.name != "frame half read" { // there, nobody sends the whole before the kill
-		go func() { _, err := r.sendUntilAcknowledged(sending, m.message); answered <- err }()
-	} else {
-		answered <- context.Canceled
+		for _, m := range flowing {
+			answered.Go(func() { _, _ = r.sendUntilAcknowledged(sending, m.message) })
+		}
 	}
 	var err error
 	switch {
@@ -247,7 +252,7 @@ func (r *rehearsal) killOnce(step killStep, f *flow, random *rand.Rand) {
 	}
 	first.kill()
 	stopSending()
-	<-answered
+	answered.Wait()
 	undo()
 	if err != nil {
 		r.t.Fatalf("%s was not reached: %v\n%s", step.name, err, first.stderr)
@@ -256,12 +261,14 @@ func (r *rehearsal) killOnce(step killStep, f *flow, random *rand.Rand) {
 	// A second life: the sender, who may have seen no answer, sends it again.
 	second := startChild(r.t, r.config, "")
 	defer second.kill()
-	ack, err := r.sendUntilAcknowledged(ctx, m.message)
-	if err != nil {
-		r.t.Fatalf("%s: %v\n%s", step.name, err, second.stderr)
-	}
-	if code := field(ack, "MSA", 1); code != "AA" || field(ack, "MSA", 2) != m.control {
-		r.t.Fatalf("%s: acknowledged %s for %s\n%s", step.name, code, m.control, ack)
+	for _, m := range flowing {
+		ack, err := r.sendUntilAcknowledged(ctx, m.message)
+		if err != nil {
+			r.t.Fatalf("%s: %v\n%s", step.name, err, second.stderr)
+		}
+		if code := field(ack, "MSA", 1); code != "AA" || field(ack, "MSA", 2) != m.control {
+			r.t.Fatalf("%s: acknowledged %s for %s\n%s", step.name, code, m.control, ack)
+		}
 	}
 }
 
