@@ -48,6 +48,7 @@ type world struct {
 	journal *journal.Journal
 	psc     *psc.Server
 	store   *psc.MemoryStore
+	keyFile string
 	log     *safeBuffer
 	roots   *x509.CertPool
 	closing chan struct{}
@@ -192,7 +193,8 @@ func (w *world) deliver(g *gateway.Gateway, archive gateway.Archive, log *slog.L
 func (w *world) login(mux *http.ServeMux, atDMP *tls.Config, o options, log *slog.Logger) {
 	t := w.t
 	w.store = psc.NewMemoryStore(1000)
-	keys, err := psc.OpenKeys(filepath.Join(t.TempDir(), "keys.json"), w.now, rand.Reader)
+	w.keyFile = filepath.Join(t.TempDir(), "keys.json")
+	keys, err := psc.OpenKeys(w.keyFile, w.now, rand.Reader)
 	must(t, err)
 	redirect := w.server.URL + "/callback"
 	must(t, w.sandbox.SetRedirectURI(redirect))
