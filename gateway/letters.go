@@ -1,12 +1,10 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"strconv"
 	"strings"
 
-	"github.com/passerelle-sante/passerelle/dmp/cda"
 	"github.com/passerelle-sante/passerelle/gateway/fault"
 	"github.com/passerelle-sante/passerelle/mss"
 )
@@ -139,22 +137,10 @@ func (w request) letter(del Delivery) mss.Letter {
 	for i, doc := range w.docs {
 		md := doc.metadata
 		md.Visibility = visibility(f)
-		l.Documents = append(l.Documents, mss.Document{Metadata: md, Content: w.bytes[i], PDF: embeddedPDF(doc.cda)})
+		// A document of which no copy can be made leaves without one, with the
+		// composer's warning: the archive holds it whole.
+		pdf, _, _ := doc.cda.PDFCopy()
+		l.Documents = append(l.Documents, mss.Document{Metadata: md, Content: w.bytes[i], PDF: pdf})
 	}
 	return l
-}
-
-// embeddedPDF is the PDF that a document carries: the whole body of level 1, or
-// the copy in a section of level 3. Nil when there is none that is a PDF.
-func embeddedPDF(doc *cda.Document) []byte {
-	files := doc.Body.Media
-	if doc.Body.File != nil {
-		files = []*cda.Embedded{doc.Body.File}
-	}
-	for _, f := range files {
-		if b, err := f.Bytes(); err == nil && bytes.HasPrefix(b, []byte("%PDF-")) {
-			return b
-		}
-	}
-	return nil
 }

@@ -146,7 +146,7 @@ func TestBadMail(t *testing.T) {
 			return testdata.MDM(testdata.MessageOptions{ControlID: c, Patient: p, Flags: patient, Document: testdata.CDAOptions{NoINS: true},
 				Recipients: []testdata.Recipient{{Address: me.Matricule + "@patient.mssante.fr", Patient: p}}})
 		}, "", ""},
-		{"ok/level 3 without PDF leaves with a warning", func(c string) []byte {
+		{"ok/level 3 without PDF leaves with a rendered copy", func(c string) []byte {
 			return mailedTo(c, "dr.niveau3@test-ci-sis.mssante.fr", testdata.MessageOptions{Document: testdata.CDAOptions{Level: 3, NoPDFCopy: true, ID: testdata.DocumentID(4001)}})
 		}, "AA", "Z02 Y"},
 	}
@@ -166,6 +166,11 @@ func TestBadMail(t *testing.T) {
 				t.Errorf("told %q, want %q", got, tt.said)
 			}
 		})
+	}
+	for _, in := range r.inbox("dr.niveau3@test-ci-sis.mssante.fr") {
+		if !slices.ContainsFunc(in.Attachments, func(a mss.Attachment) bool { return strings.HasPrefix(string(a.Content), "%PDF-") }) {
+			t.Error("a level 3 document left without its PDF copy")
+		}
 	}
 	for _, address := range []string{"espion@test-ci-sis.mssante.fr", trois.Matricule + "@patient.mssante.fr", me.Matricule + "@patient.mssante.fr"} {
 		if n := len(r.inbox(address)); n != 0 {
