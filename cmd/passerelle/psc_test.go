@@ -323,17 +323,31 @@ func (r *route) start(t *testing.T) {
 	})
 }
 
-// Without an exchange at the DMP the bearer is issued all the same; what needs
-// the DMP says that it is not there for now.
-func TestNoDMPExchange(t *testing.T) {
+// Without a bearer of the DMP that of the gateway is issued all the same; what
+// needs the DMP says that it is not there for now, until the next login.
+func TestNoDMPToken(t *testing.T) {
 	no := false
-	r := newRoute(t, func(c *Config) { c.PSC.DMPExchange = &no })
-	token := r.token(testdata.Personas()[0].ID, "gateway")
-	if a := r.consult(r.vendor(), token); a.status != 503 || !strings.Contains(a.body, psc.FaultDMPToken) {
-		t.Errorf("consultation: %d %s", a.status, a.body)
-	}
-	if a := r.do(r.vendor(), "GET", r.w.info.Gateway.HTTPS+"/v1/submissions", nil, bearing(token)); a.status != 200 {
-		t.Errorf("own submissions: %d %s", a.status, a.body)
+	for name, change := range map[string]func(*Config){"ok/not asked for": func(c *Config) { c.PSC.DMPExchange = &no }, "ok/the DMP is away": nil} {
+		t.Run(name, func(t *testing.T) {
+			r := newRoute(t, change)
+			if change == nil {
+				r.w.sim.SetDMPTroubles(sim.Trouble{Mode: sim.Down})
+			}
+			token := r.token(testdata.Personas()[0].ID, "gateway")
+			r.w.sim.SetDMPTroubles()
+			if a := r.consult(r.vendor(), token); a.status != 503 || !strings.Contains(a.body, psc.FaultDMPToken) {
+				t.Errorf("consultation: %d %s", a.status, a.body)
+			}
+			if a := r.do(r.vendor(), "GET", r.w.info.Gateway.HTTPS+"/v1/submissions", nil, bearing(token)); a.status != 200 {
+				t.Errorf("own submissions: %d %s", a.status, a.body)
+			}
+			if change != nil {
+				return
+			}
+			if a := r.consult(r.vendor(), r.token(testdata.Personas()[0].ID, "gateway")); a.status != 200 {
+				t.Errorf("after the next login: %d %s", a.status, a.body)
+			}
+		})
 	}
 }
 

@@ -485,6 +485,9 @@ func (c *serveCmd) Run(e *env) error {
 	}
 	fmt.Fprintf(e.out, "Passerelle démarrée (environnement %s).\n  HL7 (MLLP) : %s\n  HTTPS      : https://%s\n  Santé      : http://%s/readyz\n",
 		cfg.Environment, strings.Join(m.MLLP, ", "), m.HTTPS, m.HTTP)
+	if cfg.PSC != nil {
+		fmt.Fprintf(e.out, "  Connexion  : par Pro Santé Connect, retour sur %s\n", cfg.PSC.RedirectURI)
+	}
 	<-e.ctx.Done()
 	fmt.Fprintln(e.out, "Arrêt demandé : les envois en cours se terminent (au plus 15 s).")
 	stop, cancel := context.WithTimeout(context.Background(), 15*time.Second)
