@@ -194,7 +194,7 @@ func (p *PSC) signRefresh(c pscRefreshClaims) (string, error) {
 
 func (p *PSC) readRefresh(token string) (pscRefreshClaims, bool) {
 	var c pscRefreshClaims
-	jws, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.HS256})
+	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.HS256})
 	if err != nil {
 		return c, false
 	}
@@ -217,7 +217,7 @@ type pscAccessClaims struct {
 // readSigned reads a token that this server signed, whatever its date.
 func (p *PSC) readSigned(token string) (pscAccessClaims, []byte, bool) {
 	var c pscAccessClaims
-	jws, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
+	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256})
 	if err != nil {
 		return c, nil, false
 	}

@@ -108,8 +108,7 @@ func TestDamage(t *testing.T) {
 func TestForeignFilesAreLeftAlone(t *testing.T) {
 	dir := t.TempDir()
 	cfg := blob.Config{Dir: dir, Clock: blobtest.NewClock().Now}
-	f, err := blob.Open(cfg)
-	if err != nil {
+	if _, err := blob.Open(cfg); err != nil {
 		t.Fatal(err)
 	}
 	foreign := filepath.Join(dir, "00", ".DS_Store")
@@ -119,7 +118,8 @@ func TestForeignFilesAreLeftAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if f, err = blob.Open(cfg); err != nil {
+	f, err := blob.Open(cfg)
+	if err != nil {
 		t.Fatal(err)
 	}
 	err = f.Walk(t.Context(), func(i blob.Info) error { t.Errorf("walked over %s", i.Digest); return nil })

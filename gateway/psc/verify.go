@@ -146,7 +146,7 @@ func (s *Server) judge(ctx context.Context, raw string) (tokenClaims, tokenRecor
 	if !ok {
 		return t, tokenRecord{}, refuse(FaultKey, "kid")
 	}
-	jws, err := jose.ParseSigned(raw, []jose.SignatureAlgorithm{jose.ES256})
+	jws, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
 		return t, tokenRecord{}, refuse(FaultTokenMalformed, "")
 	}
