@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -141,5 +142,5 @@ func (a *API) hold(r *http.Request) (release func(), err error) {
 		a.inHand.Add(-n)
 		return nil, fault.New(FaultBusy)
 	}
-	return func() { a.inHand.Add(-n) }, nil
+	return sync.OnceFunc(func() { a.inHand.Add(-n) }), nil
 }

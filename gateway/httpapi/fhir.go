@@ -112,6 +112,9 @@ func (a *API) depositFHIR(w http.ResponseWriter, r *http.Request, c *caller, rea
 	if d.Outcome == gateway.Replayed {
 		w.Header().Set("Idempotent-Replayed", "true")
 	}
+	// The journal has the bytes: they are not held while the DMP is waited for.
+	l.forget()
+	release()
 	return a.finish(w, r, d, l, kept)
 }
 

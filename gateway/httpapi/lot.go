@@ -21,7 +21,7 @@ import (
 // gateway refuses with it.
 type lot struct {
 	single    bool   // ITI-105
-	uniqueID  string // of the SubmissionSet: urn:oid:…
+	uniqueID  string // of the SubmissionSet: urn:oid:…, which the profile leaves optional
 	sourceID  string // OID of the sending system
 	entries   []lotEntry
 	documents []*lotDocument
@@ -335,9 +335,6 @@ func (l *lot) readList() {
 			l.uniqueID = v
 		}
 	}
-	if l.uniqueID == "" {
-		l.refuse(FaultElement, "List.identifier")
-	}
 	for i, e := range l.list.Get("extension").Items() {
 		where := fmt.Sprintf("List.extension[%d]", i)
 		switch url := e.Get("url").Text(); {
@@ -402,6 +399,14 @@ func (l *lot) addressee(resource *fhir.Node, where string) {
 		return
 	}
 	l.letters = append(l.letters, r)
+}
+
+// forget drops everything but what an answer is made of.
+func (l *lot) forget() {
+	l.list, l.binaries, l.letters = nil, nil, nil
+	for i := range l.documents {
+		l.documents[i] = nil
+	}
 }
 
 // site is the establishment that a lot is for: the one whose system it names,
