@@ -15,6 +15,11 @@
 // same lot id. A ZAM keeps its MSH-10 and its bytes on every resend, so that
 // the hospital recognises it.
 //
+// An HTTP sender names a message by a key ([Inbound].IdempotencyKey): once one
+// content was accepted under it, the same content gets the stored answer and any
+// other is refused, by the journal itself when two come at once. A dry run
+// ([Gateway.DryRun]) judges by the same function and keeps nothing.
+//
 // Order: deliveries to one destination whose messages name a common document
 // (one replaces or deletes what the other brings) are done in the order of
 // acceptance; all others in no particular order. Destinations never hold each

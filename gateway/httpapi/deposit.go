@@ -140,6 +140,9 @@ func (a *API) answer(face face, w http.ResponseWriter, r *http.Request, d gatewa
 	if len(d.Faults) > 0 {
 		headers(w, r, d.Faults[0], d.Faults[0])
 	}
+	if d.Outcome != gateway.Unavailable { // under which the journal has it, refusals too
+		w.Header().Set("X-Passerelle-Submission", d.Submission)
+	}
 	if d.Outcome == gateway.Replayed {
 		w.Header().Set("Idempotent-Replayed", "true")
 	}

@@ -126,7 +126,7 @@ func TestDeposit(t *testing.T) {
 					dry.refused(t, tt.status, tt.code)
 					return
 				}
-				if id := a.json(t)["submission"]; id == nil || w.do(w.machine, "GET", fmt.Sprint("/v1/submissions/", id), nil, nil).json(t)["state"] != "refused" {
+				if id := a.json(t)["submission"]; id == nil || id != a.header.Get("X-Passerelle-Submission") || w.do(w.machine, "GET", fmt.Sprint("/v1/submissions/", id), nil, nil).json(t)["state"] != "refused" {
 					t.Errorf("the refusal is not in the journal: %s", a.body)
 				}
 				v := dry.json(t)
@@ -296,6 +296,25 @@ func TestBusy(t *testing.T) {
 	a.refused(t, 503, httpapi.FaultBusy)
 	if a.header.Get("Retry-After") == "" || a.json(t)["temporary"] != true {
 		t.Errorf("%v %s", a.header, a.body)
+	}
+}
+
+// TestJournalDown takes the journal away: nothing is accepted, the caller is told
+// to come back, and nothing says where to follow what was not kept.
+func TestJournalDown(t *testing.T) {
+	w := newWorld(t, options{idle: true})
+	must(t, w.journal.Close())
+	for name, a := range map[string]answer{
+		"REST": w.submit(w.machine, "", thin(t), document(1), nil),
+		"FHIR": w.fhirPost(w.machine, "/fhir", ordinary(t, 1), nil),
+		"list": w.do(w.machine, "GET", "/v1/submissions", nil, nil),
+	} {
+		if a.status < 500 || a.header.Get("Location")+a.header.Get("Content-Location")+a.header.Get("X-Passerelle-Submission") != "" {
+			t.Errorf("%s: %d %v %s", name, a.status, a.header, a.body)
+		}
+		if row, ok := fault.Lookup(a.codes(t)[0]); !ok || row.Kind != fault.Temporary {
+			t.Errorf("%s: %s", name, a.body)
+		}
 	}
 }
 

@@ -222,6 +222,9 @@ func TestITI65(t *testing.T) {
 		request := strings.Replace(ordinary(t, 10), `"status":"current"`, `"status":"superseded"`, 2)
 		a := w.fhirPost(w.machine, "/fhir", request, nil)
 		a.refused(t, 422, httpapi.FaultElement)
+		if v := w.do(w.machine, "GET", "/v1/submissions/"+a.header.Get("X-Passerelle-Submission"), nil, nil).json(t); v["state"] != "refused" {
+			t.Errorf("the refusal is not in the journal: %v", v)
+		}
 		if again := w.fhirPost(w.machine, "/fhir", request, nil); again.body != a.body || again.header.Get("Idempotent-Replayed") != "true" {
 			t.Errorf("again: %d %s", again.status, again.body)
 		}
