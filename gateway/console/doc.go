@@ -1,0 +1,37 @@
+// Package console shows the journal to people, in a browser: search, timeline,
+// deliveries, quarantine, documents. It only reads; nothing that a person does in
+// it changes a submission.
+//
+// # What is promised
+//
+// Access is denied by default. A page is shown to a professional who is logged in
+// through Pro Santé Connect, whose national identifier the configuration lists,
+// and for the establishments that it gives them; the submission of another
+// establishment does not exist. The traits of a patient are shown in two places
+// only, the document and the received mail, to who has an activity of care; each
+// such consultation is logged (who, which submission, when) before the page
+// leaves. Lists, timelines, addresses, titles and logs hold no trait: the mailbox
+// of a patient, whose address is a matricule, is named and not written.
+//
+// Pages hold no script, fetch nothing from elsewhere, cannot be framed, and are
+// kept by no cache. What comes from documents, mails and messages is text: it is
+// escaped, and a mail is shown by its text part alone.
+//
+// Every page is read from the journal when it is asked for: a crash loses
+// nothing, and a page that is loaded again shows what is recorded by then. Pages
+// of a list follow the order of acceptance: what arrives meanwhile is neither
+// skipped nor shown twice.
+//
+// # Where we differ or had to choose
+//
+//   - A professional without activity of care (student, administrative) who is
+//     listed sees timelines and reasons, and no document.
+//   - The log of consultations is the log of the program. It does not enter the
+//     timeline of the submission, which hospital software reads too.
+//   - Who is not logged in gets a page with a link and not a redirection, so that
+//     a form that was sent after the session's end does not lead to another site.
+//   - A document of level 3 offers its PDF copy, made on demand if it carries
+//     none; a document of level 1 shows its own PDF, never a made one.
+//   - A document that is hidden from professionals in the DMP is shown here: the
+//     reader belongs to the establishment that wrote or received it.
+package console

@@ -1,0 +1,182 @@
+package console
+
+import (
+	"strings"
+
+	"github.com/passerelle-sante/passerelle/gateway"
+	"github.com/passerelle-sante/passerelle/gateway/fault"
+	"github.com/passerelle-sante/passerelle/mss"
+)
+
+// words are one text in French and in English.
+type words [2]string
+
+func (t words) in(lang string) string { return in(lang, t[0], t[1]) }
+
+func in(lang, fr, en string) string {
+	if lang == "en" {
+		return en
+	}
+	return fr
+}
+
+// The titles of pages: what a page is, never whom it concerns.
+var (
+	titleLogin      = words{"Connexion", "Log in"}
+	titleFault      = words{"Demande refusée", "Request refused"}
+	titleSearch     = words{"Messages", "Messages"}
+	titleQuarantine = words{"Quarantaine", "Quarantine"}
+	titleSubmission = words{"Suivi d'un message", "Timeline of a message"}
+	titleDocument   = words{"Document", "Document"}
+	titleMail       = words{"Courriel reçu", "Received mail"}
+)
+
+// mark is a state in words, with the look that goes with it.
+type mark struct{ Label, Look string }
+
+// The looks of a mark: the style sheet gives each its colour.
+const (
+	lookGood  = "good"
+	lookWait  = "wait"
+	lookWarn  = "warn"
+	lookBad   = "bad"
+	lookPlain = "plain"
+)
+
+// searchStates are the states that a submission may have.
+var searchStates = []gateway.State{
+	gateway.Pending, gateway.Done, gateway.Partial, gateway.Failed, gateway.RefusedState, gateway.Kept, gateway.Quarantined,
+}
+
+var states = map[gateway.State]struct {
+	words
+	look string
+}{
+	gateway.Due:          {words{"À envoyer", "To be sent"}, lookWait},
+	gateway.Waiting:      {words{"Remis, rapport attendu", "Handed over, report awaited"}, lookWait},
+	gateway.Done:         {words{"Terminé", "Done"}, lookGood},
+	gateway.Failed:       {words{"Échec", "Failed"}, lookBad},
+	gateway.Stopped:      {words{"Arrêté par une personne", "Stopped by a person"}, lookWarn},
+	gateway.Pending:      {words{"En cours", "In progress"}, lookWait},
+	gateway.Partial:      {words{"Échec partiel", "Partly failed"}, lookWarn},
+	gateway.RefusedState: {words{"Refusé à l'entrée", "Refused at the door"}, lookBad},
+	gateway.Kept:         {words{"Conservé, rien à envoyer", "Kept, nothing to send"}, lookPlain},
+	gateway.Quarantined:  {words{"En quarantaine", "In quarantine"}, lookWarn},
+}
+
+func stateMark(lang string, s gateway.State) mark {
+	known, ok := states[s]
+	if !ok {
+		return mark{string(s), lookPlain}
+	}
+	return mark{known.in(lang), known.look}
+}
+
+var outcomes = map[string]struct {
+	words
+	look string
+}{
+	gateway.OutcomeOK:      {words{"Fait", "Done"}, lookGood},
+	gateway.OutcomeWarning: {words{"Avertissement", "Warning"}, lookWarn},
+	gateway.OutcomeRetry:   {words{"À réessayer", "To be retried"}, lookWait},
+	gateway.OutcomeFailed:  {words{"Échec", "Failed"}, lookBad},
+}
+
+func outcomeMark(lang, outcome string) mark {
+	known, ok := outcomes[outcome]
+	if !ok {
+		return mark{outcome, lookPlain}
+	}
+	return mark{known.in(lang), known.look}
+}
+
+// named is the text of a code, or the code itself when it has none.
+func named(table map[string]words, lang, code string) string {
+	if t, ok := table[code]; ok {
+		return t.in(lang)
+	}
+	return code
+}
+
+var doors = map[string]words{
+	"hl7":            {"HL7 (MLLP)", "HL7 (MLLP)"},
+	"fhir":           {"FHIR", "FHIR"},
+	"rest":           {"REST", "REST"},
+	gateway.DoorMail: {"Messagerie (MSSanté)", "Secure mail (MSSanté)"},
+}
+
+func doorName(lang, door string) string { return named(doors, lang, door) }
+
+var steps = map[string]words{
+	gateway.EventAccepted:    {"Acceptation", "Acceptance"},
+	gateway.EventRefused:     {"Refus", "Refusal"},
+	gateway.EventQuarantined: {"Quarantaine", "Quarantine"},
+	gateway.EventDMP:         {"DMP", "DMP"},
+	gateway.EventZAM:         {"Compte rendu à l'établissement", "Outcome told to the hospital"},
+	gateway.EventMail:        {"Courriel", "Mail"},
+	gateway.EventDSN:         {"Rapport de remise", "Delivery report"},
+	gateway.EventMDN:         {"Accusé de lecture", "Read receipt"},
+	gateway.EventMDM:         {"Logiciel de l'établissement", "Hospital software"},
+}
+
+func stepName(lang, step string) string { return named(steps, lang, step) }
+
+var actions = map[string]words{
+	"new":     {"Nouveau document", "New document"},
+	"replace": {"Remplacement", "Replacement"},
+	"delete":  {"Suppression", "Deletion"},
+}
+
+func actionName(lang, action string) string { return named(actions, lang, action) }
+
+var destinations = map[string]words{
+	gateway.DestinationDMP: {"DMP", "DMP"},
+	gateway.DestinationZAM: {"Compte rendu à l'établissement", "Outcome told to the hospital"},
+	gateway.DestinationPro: {"Courriel à un professionnel", "Letter to a professional"},
+	gateway.DestinationPat: {"Courriel au patient", "Letter to the patient"},
+	gateway.DestinationMDM: {"Document vers le logiciel de l'établissement", "Document to the hospital software"},
+	gateway.DestinationMDN: {"Accusé vers l'expéditeur du courriel", "Receipt to the sender of the mail"},
+}
+
+func destinationName(lang string, d gateway.Delivery) string {
+	name := named(destinations, lang, d.Destination)
+	if d.Notice != nil {
+		answer := " N"
+		if d.Notice.Success {
+			answer = " Y"
+		}
+		name += " (" + d.Notice.Event + answer + ")"
+	}
+	return name
+}
+
+// recipient is an address, but for that of a patient: it is a matricule.
+func recipient(lang, destination, address string) string {
+	_, domain, _ := strings.Cut(address, "@")
+	if destination == gateway.DestinationPat || strings.EqualFold(strings.TrimSpace(domain), mss.PatientDomain) {
+		return in(lang, "Messagerie du patient (Mon espace santé)", "The patient's mailbox (Mon espace santé)")
+	}
+	return address
+}
+
+var criterionNames = map[string]words{
+	"control":  {"Identifiant du message", "Message id"},
+	"document": {"Identifiant du document", "Document id"},
+	"state":    {"État", "State"},
+	"site":     {"Établissement", "Establishment"},
+	"since":    {"Du", "From"},
+	"until":    {"Au", "To"},
+}
+
+func criterionName(lang, field string) string { return named(criterionNames, lang, field) }
+
+// tell is a row of the error table in the language of the reader.
+type tell struct{ Text, Fix, Code, Where string }
+
+func notice(lang, code, where string) tell {
+	row, ok := fault.Lookup(code)
+	if !ok {
+		row, _ = fault.Lookup(fault.Internal)
+	}
+	return tell{in(lang, row.FR, row.EN), in(lang, row.FixFR, row.FixEN), code, where}
+}
