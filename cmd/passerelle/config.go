@@ -33,8 +33,9 @@ type Config struct {
 	Establishments []EstablishmentConfig `yaml:"establishments"`
 	HL7            []HL7Config           `yaml:"hl7"`
 	DMP            DMPConfig             `yaml:"dmp"`
-	MSS            *MSSConfig            `yaml:"mss,omitempty"` // absent: no mail
-	PSC            *PSCConfig            `yaml:"psc,omitempty"` // absent: nobody logs in
+	MSS            *MSSConfig            `yaml:"mss,omitempty"`     // absent: no mail
+	PSC            *PSCConfig            `yaml:"psc,omitempty"`     // absent: nobody logs in
+	Console        *ConsoleConfig        `yaml:"console,omitempty"` // absent: no console
 	Accept         AcceptConfig          `yaml:"accept"`
 	Delivery       DeliveryConfig        `yaml:"delivery"`
 	Storage        StorageConfig         `yaml:"storage"`
@@ -222,6 +223,7 @@ func (c *Config) problems(now time.Time) []string {
 	c.dmpProblems(p, now)
 	c.mssProblems(p, now)
 	c.pscProblems(p, now)
+	c.consoleProblems(p)
 	p.oneOf("accept.cda", c.Accept.CDA, "blocking", "strict")
 	p.oneOf("accept.pdfa", c.Accept.PDFA, "warn", "require")
 	p.oneOf("accept.duplicates", c.Accept.Duplicates, "warn", "refuse")

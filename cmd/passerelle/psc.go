@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/passerelle-sante/passerelle/gateway/console"
 	"github.com/passerelle-sante/passerelle/gateway/httpapi"
 	"github.com/passerelle-sante/passerelle/gateway/psc"
 )
@@ -84,7 +85,7 @@ var (
 	thumbprintForm = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
 	// callbackForm leaves out what a mux reads as a pattern.
 	callbackForm = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
-	ownPaths     = []string{"login", "logout", "oauth", "fhir", "v1", ".well-known", "openapi.yaml", "healthz", "readyz", "metrics"}
+	ownPaths     = []string{"login", "logout", "oauth", "fhir", "v1", ".well-known", "openapi.yaml", "console", "healthz", "readyz", "metrics"}
 )
 
 func (c *Config) pscProblems(p *problemList, now time.Time) {
@@ -242,10 +243,12 @@ func prefixes(list []string) (all []netip.Prefix, err error) {
 
 // professionals are the doors of Pro Santé Connect.
 type professionals struct {
-	login  *psc.Login  // of browsers
-	server *psc.Server // of software
-	dmp    *httpapi.Upstream
-	secure bool // browsers come by https
+	login   *psc.Login  // of browsers
+	server  *psc.Server // of software
+	dmp     *httpapi.Upstream
+	secure  bool             // browsers come by https
+	host    string           // where they come
+	console *console.Console // nil: there is none
 }
 
 // loginSweep is how often sessions and tokens that are over are removed.
@@ -277,7 +280,11 @@ func (m *Main) professionals() (*professionals, error) {
 		m.closers = append(m.closers, func(context.Context) error { transport.CloseIdleConnections(); return nil })
 		exchanger = &psc.Exchanger{TokenURL: m.Config.DMP.Token, ClientID: m.Config.DMP.ClientID, HTTP: &http.Client{Transport: transport}, Clock: m.Clock}
 	}
-	out := &professionals{secure: strings.HasPrefix(c.RedirectURI, "https://")}
+	home, err := url.Parse(c.RedirectURI)
+	if err != nil {
+		return nil, err
+	}
+	out := &professionals{secure: home.Scheme == "https", host: home.Host}
 	out.login, err = psc.NewLogin(psc.LoginConfig{Client: client, Keys: keys, Store: store, DMP: exchanger, Logger: m.Log, Idle: c.Idle, Absolute: c.Session})
 	if err != nil {
 		return nil, err
@@ -378,11 +385,12 @@ func (p *professionals) doors(notice string, overHTTPS, overHTTP http.Handler) (
 	software.Handle("/", overHTTPS)
 	browsers.Handle("/", overHTTP)
 	p.server.Register(software)
+	door := browsers
 	if p.secure {
-		p.login.Register(software)
-	} else {
-		p.login.Register(browsers)
+		door = software
 	}
+	p.login.Register(door)
+	p.consoleDoors(door, browsers)
 	return announced(notice, software), announced(notice, browsers)
 }
 

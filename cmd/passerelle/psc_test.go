@@ -353,7 +353,7 @@ func TestNoDMPToken(t *testing.T) {
 
 // Without a section psc there are no doors, and what does not need them works.
 func TestNoPSC(t *testing.T) {
-	r := newRoute(t, func(c *Config) { c.PSC = nil })
+	r := newRoute(t, func(c *Config) { c.PSC, c.Console = nil, nil })
 	for _, path := range []string{"/login", "/oauth/jwks", "/.well-known/oauth-authorization-server"} {
 		if a := r.do(r.vendor(), "GET", "https://"+r.m.HTTPS+path, nil, nil); a.status != 404 {
 			t.Errorf("%s: %d", path, a.status)

@@ -267,6 +267,9 @@ func (m *Main) listenHTTP(run context.Context, alarms *gateway.Alarms, g *gatewa
 	if m.people != nil {
 		api.Callers, api.DMP = m.people.server, m.people.dmp
 	}
+	if err := m.openConsole(sites, notice); err != nil {
+		return err
+	}
 	secure, local := m.people.doors(notice, api.Handler(), health.Handler())
 	addr, err := m.serveHTTP(c.Gateway.HTTP, nil, local)
 	if err != nil {

@@ -125,7 +125,7 @@ func (c *sandboxCmd) announce(e *env, w *world, config string, took time.Duratio
 	if c.NoGateway {
 		fmt.Fprintf(e.out, "  Sans passerelle : passerelle serve --config %s\n", config)
 	} else {
-		fmt.Fprintf(e.out, "  Passerelle HL7 (MLLP) : %s\n  Passerelle HTTPS      : %s\n  Connexion (PSC fictif): %s/login\n  Santé                 : %s/readyz\n",
+		fmt.Fprintf(e.out, "  Passerelle HL7 (MLLP) : %s\n  Passerelle HTTPS      : %s\n  Console (PSC fictif)  : %s/console/\n  Santé                 : %s/readyz\n",
 			i.Gateway.MLLP, i.Gateway.HTTPS, i.Gateway.HTTPS, i.Gateway.HTTP)
 	}
 	fmt.Fprintf(e.out, "  DMP simulé (FHIR)     : %s\n  Établissement (ZAM)   : %s, liste : %s\n  Réglage des pannes    : %s\n",
@@ -245,6 +245,7 @@ func sandboxConfig(c worldConfig, s *sim.Sandbox) (Config, error) {
 		// A vendor may have registered a client_id of its own: all are taken.
 		Clients: []PSCClientConfig{{ID: files.ClientCN, CommonName: files.ClientCN, PSCClients: []string{"*"}}},
 	}
+	cfg.Console = &ConsoleConfig{Allowed: []ConsolePerson{{ID: testdata.Personas()[0].NationalID, Establishments: []string{"*"}}}}
 	cfg.defaults()
 	return cfg, nil
 }
