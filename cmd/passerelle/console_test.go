@@ -1,0 +1,152 @@
+//go:build !nosandbox
+
+package main
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/passerelle-sante/passerelle/testdata"
+)
+
+// A person in a real browser: they log in, search, read a timeline, a document
+// and the quarantine, and log out.
+func TestConsoleInChromium(t *testing.T) {
+	r := newRoute(t, nil)
+	issuer, err := url.Parse(r.w.info.PSC.Authorization)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := startChromium(t, r.m.HTTPS, issuer.Host)
+
+	me, trois := testdata.Patients()[0], testdata.PatientByID(testdata.PatientTrois)
+	ack := r.send(testdata.ORU(testdata.MessageOptions{ControlID: "BIO-2026-1", Document: testdata.CDAOptions{Level: 3, ID: testdata.DocumentID(5001)}}))
+	r.ended(field(ack, "MSA", 3))
+	ack = r.send(testdata.MDM(testdata.MessageOptions{ControlID: "IMG-2026-2", Document: testdata.CDAOptions{Kind: testdata.Imaging, ID: testdata.DocumentID(5002)},
+		Recipients: []testdata.Recipient{
+			{Address: testdata.Personas()[1].Mailbox, Persona: testdata.Personas()[1]},
+			{Address: me.Matricule + "@patient.mssante.fr", Patient: me},
+			{Address: "absent@test-ci-sis.mssante.fr", Persona: testdata.Personas()[2]},
+		},
+		Flags: testdata.Flags{"DESTMSSANTEPS": "Y", "DESTMSSANTEPAT": "Y"}}))
+	r.ended(field(ack, "MSA", 3))
+	r.send(testdata.MDM(testdata.MessageOptions{ControlID: "REFUS-3", Base64: "PD94!!!!"}))
+	other := trois
+	other.GivenNames = "DOMINIQUE"
+	r.drop(testdata.Letter(testdata.LetterOptions{MessageID: "courrier-quarantaine@test-ci-sis.mssante.fr", To: r.w.info.Operator.GatewayMailbox, Document: testdata.CDAOptions{Patient: other}}))
+	waitFor(t, func() bool {
+		var page struct{ Submissions []struct{ ID string } }
+		r.getJSON(r.client, "https://"+r.m.HTTPS+"/v1/submissions?state=quarantined", &page)
+		return len(page.Submissions) == 1
+	})
+
+	c.open("http://" + r.m.HTTP + "/") // gateway.http shows the way
+	c.sees("Console de la passerelle", "Bac à sable")
+	c.shot("accueil")
+	c.follow("Se connecter avec Pro Santé Connect")
+	c.sees("Pro Santé Connect fictif", testdata.Personas()[0].Name)
+	c.follow("Se connecter")
+
+	c.sees("Messages", testdata.Personas()[0].Given, "BIO-2026-1", "IMG-2026-2", "REFUS-3", "Échec partiel", "Refusé à l'entrée", "En quarantaine")
+	c.shot("messages")
+	c.do(`document.getElementById("control").value = "BIO-2026-1"`)
+	c.follow("Rechercher")
+	c.sees("BIO-2026-1", "Effacer les critères")
+	if shown, err := c.eval(`document.body.innerText`); err != nil || strings.Contains(shown, "IMG-2026-2") {
+		t.Errorf("the search is no search: %v", err)
+	}
+	c.follow("BIO-2026-1")
+	c.sees("Chronologie", "Message accepté et conservé durablement.", "Le DMP a répondu : demande exécutée.", "Acquittement renvoyé", "MSA|AA|BIO-2026-1", "Compte rendu (ZAM) acquitté")
+	c.shot("chronologie")
+	if shown, err := c.eval(`document.documentElement.outerHTML`); err != nil || strings.Contains(shown, me.BirthName) || strings.Contains(shown, me.Matricule) {
+		t.Errorf("the timeline tells who the patient is: %v", err)
+	}
+
+	c.follow("Ouvrir le document")
+	c.sees(me.BirthName, "Copie PDF du document", "Suivi du message")
+	c.shot("document-niveau-3")
+	if style, err := c.eval(`getComputedStyle(document.querySelector(".cda-card")).borderTopStyle + " " + getComputedStyle(document.body).margin`); err != nil || style != "solid 0px" {
+		t.Errorf("the style sheet does not apply: %q %v", style, err)
+	}
+	c.follow("Messages")
+	c.sees("IMG-2026-2")
+	c.follow("IMG-2026-2")
+	c.sees("Envois", "Messagerie du patient (Mon espace santé)", "absent@test-ci-sis.mssante.fr", "Rapport de remise")
+	c.shot("courriels")
+	c.follow("Ouvrir le document")
+	c.sees(me.BirthName)
+	// The PDF of level 1 is inside the page.
+	waitFor(t, func() bool {
+		n, err := c.eval(`document.querySelectorAll("object.cda-pdf").length`)
+		return err == nil && n == "1"
+	})
+	c.shot("document-niveau-1")
+
+	c.follow("Quarantaine")
+	c.sees("courrier-quarantaine@test-ci-sis.mssante.fr", "une personne doit décider")
+	c.shot("quarantaine")
+	c.follow("Lire le courriel")
+	c.sees("Texte seul", "IHE_XDM.zip", "Courriel reçu")
+	c.shot("courriel")
+	c.follow("English")
+	c.sees("Received mail", "Text only", "Attachments (not opened)")
+	c.follow("Français")
+	c.sees("Courriel reçu")
+
+	c.do(`location.href = "/console/?since=hier"`)
+	c.sees("Un critère de recherche est illisible.")
+	c.shot("critere-faux")
+	c.follow("Se déconnecter")
+	c.sees("Se connecter avec Pro Santé Connect")
+	c.open("https://" + r.m.HTTPS + "/console/")
+	c.sees("Se connecter avec Pro Santé Connect")
+	if shown, err := c.eval(`document.body.innerText`); err != nil || strings.Contains(shown, "BIO-2026-1") {
+		t.Errorf("logged out, and still in: %v", err)
+	}
+}
+
+func waitFor(t *testing.T, f func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !f() {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not happen")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func TestCheckConsole(t *testing.T) {
+	r := newRehearsal(t)
+	site := r.w.config.Establishments[0].FINESSGeo
+	for _, tt := range []struct {
+		name   string
+		people []ConsolePerson
+		noPSC  bool
+		want   string // in a problem; empty: none
+	}{
+		{"ok/one site", []ConsolePerson{{"819990000010", []string{site}}}, false, ""},
+		{"ok/all sites", []ConsolePerson{{"819990000010", []string{"*"}}}, false, ""},
+		{"ok/nobody", nil, false, ""},
+		{"fail/nobody can log in", nil, true, "console : la console a besoin de Pro Santé Connect"},
+		{"fail/no id", []ConsolePerson{{"", []string{"*"}}}, false, "console.allowed[0].id"},
+		{"fail/id with a blank", []ConsolePerson{{"8199900 00010", []string{"*"}}}, false, "console.allowed[0].id"},
+		{"fail/twice", []ConsolePerson{{"8", []string{"*"}}, {"8", []string{site}}}, false, "console.allowed[1].id : déjà déclaré"},
+		{"fail/no site", []ConsolePerson{{"8", nil}}, false, "console.allowed[0].establishments : indiquez"},
+		{"fail/site that nobody declared", []ConsolePerson{{"8", []string{site, "000000000"}}}, false, "console.allowed[0].establishments[1]"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := r.w.config
+			c.Console = &ConsoleConfig{Allowed: tt.people}
+			if tt.noPSC {
+				c.PSC = nil
+			}
+			found := strings.Join(c.problems(time.Now()), "\n")
+			if (tt.want == "") != (found == "") || !strings.Contains(found, tt.want) {
+				t.Errorf("problems: %q, want %q", found, tt.want)
+			}
+		})
+	}
+}
