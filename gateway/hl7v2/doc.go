@@ -31,6 +31,10 @@
 // finishes the messages in hand, and answers AR to those that end soon after; a
 // message that is still half sent then is cut, unaccepted.
 //
+// Connections: when there are too many, the one that has been between two frames
+// for longest is closed to let a new one in, never one whose frame is being
+// received or worked on. Both are counted ([Stats]).
+//
 // Sizes: a frame has a limit, and so have all frames together ([Limits]); the
 // buffer grows as bytes come. A frame above the limit is read to its end and
 // answered AE, so that the connection can go on. Nothing of a message is copied

@@ -120,6 +120,7 @@ func (r *reader) read() {
 			r.visit(*s, shape.volet)
 		}
 	}
+	r.consent(segments)
 	if shape.volet {
 		r.volet(found, shape)
 	}

@@ -80,6 +80,9 @@ type Server struct {
 	once     sync.Once
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
+	leaving  int          // of conns: closed to make room, not gone yet
+	waits    atomic.Int64 // counts the waits for a frame: their order
+	warned   time.Time    // of a full house, last
 	draining bool
 	work     sync.WaitGroup
 	drawing  sync.Mutex // of Rand, which need not be safe for several goroutines
@@ -90,31 +93,38 @@ type Server struct {
 }
 
 type counters struct {
-	frames, truncated, abandoned, noise, refusedFrames, panics, turnedAway, unanswered atomic.Int64
+	frames, truncated, abandoned, noise, refusedFrames, panics, evicted, turnedAway, unanswered atomic.Int64
 }
 
 // Stats are counted since the start.
 type Stats struct {
 	Connections   int   // open now
+	Idle          int   // of these, between two frames
 	Frames        int64 // complete frames received
 	Truncated     int64 // connections that ended inside a frame: nothing accepted
 	Abandoned     int64 // frames cut by a new start block: nothing accepted
 	Noise         int64 // bytes outside frames
 	RefusedFrames int64 // too large, or no memory for them
 	Panics        int64
-	TurnedAway    int64 // connections above the limit
+	Evicted       int64 // idle connections closed because the limit was reached
+	TurnedAway    int64 // connections above the limit while none was idle
 	Unanswered    int64 // answers that could not be written
 }
 
 // Stats gives the counters.
 func (s *Server) Stats() Stats {
 	s.mu.Lock()
-	open := len(s.conns)
+	open, waiting := len(s.conns), 0
+	for k := range s.conns {
+		if _, idle := k.idleSince(); idle {
+			waiting++
+		}
+	}
 	s.mu.Unlock()
 	c := &s.stats
-	return Stats{Connections: open, Frames: c.frames.Load(), Truncated: c.truncated.Load(),
+	return Stats{Connections: open, Idle: waiting, Frames: c.frames.Load(), Truncated: c.truncated.Load(),
 		Abandoned: c.abandoned.Load(), Noise: c.noise.Load(), RefusedFrames: c.refusedFrames.Load(),
-		Panics: c.panics.Load(), TurnedAway: c.turnedAway.Load(), Unanswered: c.unanswered.Load()}
+		Panics: c.panics.Load(), Evicted: c.evicted.Load(), TurnedAway: c.turnedAway.Load(), Unanswered: c.unanswered.Load()}
 }
 
 // Serve accepts connections on all ports until Shutdown, Close or the end of
@@ -180,8 +190,6 @@ func (s *Server) accept(ctx context.Context, p Port) error {
 		pause = 5 * time.Millisecond
 		k := &conn{Conn: c, server: s, port: p}
 		if !s.admit(k) {
-			s.stats.turnedAway.Add(1)
-			s.Logger.Warn("mllp: connection turned away", "port", p.Name, "remote", c.RemoteAddr().String())
 			c.Close()
 			continue
 		}
@@ -193,22 +201,70 @@ func (s *Server) accept(ctx context.Context, p Port) error {
 	}
 }
 
+// admit takes a connection in. When there are too many, the one that has been
+// between two frames for longest makes room: its sender opens another when it
+// has something to say, but one that is turned away now has.
 func (s *Server) admit(k *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.draining || len(s.conns) >= s.Limits.Connections {
+	if s.draining {
 		return false
 	}
+	if len(s.conns)-s.leaving >= s.Limits.Connections {
+		room := s.evict()
+		if !room {
+			s.stats.turnedAway.Add(1)
+		}
+		s.warnFull(k, room)
+		if !room {
+			return false
+		}
+	}
+	k.idle, k.since = true, s.waits.Add(1)
 	s.conns[k] = struct{}{}
 	s.work.Add(1)
 	return true
 }
 
+// evict ends the connection that has been idle for longest, if there is one. A
+// frame that begins at this very moment is still received and answered.
+func (s *Server) evict() bool {
+	var oldest *conn
+	var since int64
+	for k := range s.conns {
+		if n, idle := k.idleSince(); idle && (oldest == nil || n < since) {
+			oldest, since = k, n
+		}
+	}
+	if oldest == nil || !oldest.leave() {
+		return false
+	}
+	s.leaving++
+	oldest.evicted = true
+	s.stats.evicted.Add(1)
+	return true
+}
+
+// warnFull says at most once a minute that the limit is reached: somebody who
+// opens connections in a loop must not fill the log.
+func (s *Server) warnFull(k *conn, room bool) {
+	now := s.Clock()
+	if !s.warned.IsZero() && now.Sub(s.warned) < time.Minute {
+		return
+	}
+	s.warned = now
+	s.Logger.Warn("mllp: too many connections", "port", k.port.Name, "remote", k.RemoteAddr().String(), "limit", s.Limits.Connections,
+		"taken", room, "closed_idle", s.stats.evicted.Load(), "turned_away", s.stats.turnedAway.Load())
+}
+
 func (s *Server) dismiss(k *conn) {
 	k.Close()
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	delete(s.conns, k)
-	s.mu.Unlock()
+	if k.evicted {
+		s.leaving--
+	}
 }
 
 // Shutdown stops accepting, answers the frames in hand, and waits. A frame
@@ -269,11 +325,14 @@ func (s *Server) breakOff() {
 // answers come in the order of the messages.
 type conn struct {
 	net.Conn
-	server *Server
-	port   Port
-	mu     sync.Mutex
-	idle   bool // between two frames, or in the TLS handshake
-	ended  bool // no more waiting for frames
+	server  *Server
+	port    Port
+	evicted bool // under the server's mutex
+
+	mu    sync.Mutex
+	idle  bool  // between two frames, or in the TLS handshake
+	since int64 // if idle: smaller is longer
+	ended bool  // no more waiting for frames
 }
 
 // timeLimit is the moment at which d will have passed. Socket deadlines are
@@ -300,6 +359,25 @@ func (k *conn) drain() {
 	}
 }
 
+// idleSince orders the connections that wait for a frame.
+func (k *conn) idleSince() (since int64, idle bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.since, k.idle && !k.ended
+}
+
+// leave is drain for a connection that is idle; false when it is not, or no more.
+func (k *conn) leave() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.idle || k.ended {
+		return false
+	}
+	k.ended = true
+	_ = k.SetReadDeadline(past)
+	return true
+}
+
 // await opens the wait for a frame; false when there will be none.
 func (k *conn) await(buffered bool) bool {
 	k.mu.Lock()
@@ -307,7 +385,7 @@ func (k *conn) await(buffered bool) bool {
 	if k.ended && !buffered {
 		return false
 	}
-	k.idle = true
+	k.idle, k.since = !buffered, k.server.waits.Add(1)
 	k.patience(k.server.Limits.Idle)
 	return true
 }
@@ -335,7 +413,7 @@ func (k *conn) handshake(ctx context.Context) error {
 		return nil
 	}
 	k.mu.Lock()
-	k.idle = true
+	k.idle, k.since = true, k.server.waits.Add(1)
 	_ = k.SetWriteDeadline(timeLimit(k.server.Limits.Handshake))
 	if k.ended {
 		_ = k.SetReadDeadline(past)
@@ -350,7 +428,7 @@ func (k *conn) serve(ctx context.Context) {
 	s := k.server
 	log := s.Logger.With("port", k.port.Name, "remote", k.RemoteAddr().String())
 	if err := k.handshake(ctx); err != nil {
-		if !errors.Is(err, io.EOF) && !s.isDraining() { // a probe of the port says nothing
+		if _, waiting := k.idleSince(); waiting && !errors.Is(err, io.EOF) { // a probe of the port says nothing
 			log.Warn("mllp: TLS handshake failed", "error", err)
 		}
 		return

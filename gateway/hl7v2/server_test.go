@@ -197,19 +197,91 @@ func TestServerDeadlines(t *testing.T) {
 }
 
 func TestServerConnectionCap(t *testing.T) {
-	s, addr, _ := serve(t, &door{}, func(s *hl7v2.Server) { s.Limits.Connections = 1 })
+	s, addr, log := serve(t, &door{}, func(s *hl7v2.Server) { s.Limits.Connections = 1 })
 	first := dial(t, addr)
-	mustWrite(t, first, frame(mdm().bytes()))
+	whole := frame(mdm().bytes())
+	mustWrite(t, first, slices.Concat(whole, whole[:50])) // in the middle of its second
 	r := hl7v2.NewReader(first, 0, nil)
 	answer(t, r)
-	if rest, _ := io.ReadAll(dial(t, addr)); len(rest) > 0 {
-		t.Errorf("%q", rest)
+	for range 3 {
+		if rest, _ := io.ReadAll(dial(t, addr)); len(rest) > 0 {
+			t.Errorf("%q", rest)
+		}
 	}
-	if s.Stats().TurnedAway != 1 {
-		t.Errorf("%+v", s.Stats())
+	if st := s.Stats(); st.TurnedAway != 3 || st.Evicted != 0 {
+		t.Errorf("%+v", st)
 	}
-	mustWrite(t, first, frame(mdm().bytes()))
+	mustWrite(t, first, whole[50:])
 	answer(t, r)
+	if n := strings.Count(log.String(), "too many connections"); n != 1 {
+		t.Errorf("%d warnings in one minute", n)
+	}
+}
+
+// TestServerEvictsIdle: as many idle connections as the limit locked every
+// sender out for an hour (found by the review of issue 2).
+func TestServerEvictsIdle(t *testing.T) {
+	inside, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	goOn := sync.OnceFunc(func() { close(release) })
+	d := &door{hold: func(in gateway.Inbound) {
+		if in.Message.ControlID == "HELD" {
+			once.Do(func() { close(inside); <-release })
+		}
+	}}
+	s, addr, log := serve(t, d, func(s *hl7v2.Server) { s.Limits.Connections = 4 })
+	t.Cleanup(goOn) // before the server's own
+	whole := frame(mdm().bytes())
+	half, worked, older, newer := dial(t, addr), dial(t, addr), dial(t, addr), dial(t, addr)
+	mustWrite(t, half, whole[:50])
+	mustWrite(t, worked, frame(mdm().field("MSH", 10, "HELD").bytes()))
+	<-inside
+	for _, c := range []net.Conn{newer, older, newer} { // the one that spoke last is the younger
+		eventually(t, func() bool { return s.Stats().Idle == 2 })
+		mustWrite(t, c, whole)
+		if a, _ := answer(t, hl7v2.NewReader(c, 0, nil)); a.Code != "AA" {
+			t.Fatalf("%+v", a)
+		}
+	}
+	for i, first := range []net.Conn{older, newer} {
+		eventually(t, func() bool { return s.Stats().Idle == 2-i })
+		c := dial(t, addr)
+		mustWrite(t, c, whole[:50]) // not idle: it cannot be the next to go
+		if rest, err := io.ReadAll(first); len(rest) > 0 || err != nil {
+			t.Errorf("%d: the one idle for longest: %q %v", i, rest, err)
+		}
+		mustWrite(t, c, slices.Concat(whole[50:], whole[:50]))
+		if a, _ := answer(t, hl7v2.NewReader(c, 0, nil)); a.Code != "AA" {
+			t.Errorf("%d: the new one: %+v", i, a)
+		}
+	}
+	// Nobody is idle now: those at work stay, the next one goes.
+	if rest, _ := io.ReadAll(dial(t, addr)); len(rest) > 0 || s.Stats().TurnedAway != 1 {
+		t.Errorf("%q %+v", rest, s.Stats())
+	}
+	mustWrite(t, half, whole[50:])
+	goOn()
+	for _, c := range []net.Conn{half, worked} {
+		if a, _ := answer(t, hl7v2.NewReader(c, 0, nil)); a.Code != "AA" {
+			t.Errorf("a frame in progress was lost: %+v", a)
+		}
+	}
+	eventually(t, func() bool { return s.Stats().Evicted == 2 && s.Stats().Connections == 4 })
+	if n := strings.Count(log.String(), "too many connections"); n != 1 {
+		t.Errorf("%d warnings in one minute", n)
+	}
+}
+
+// TestServerManyIdle: the same with real numbers.
+func TestServerManyIdle(t *testing.T) {
+	s, addr, _ := serve(t, &door{})
+	for range 200 {
+		dial(t, addr)
+	}
+	eventually(t, func() bool { return s.Stats().Idle == 200 })
+	if got := codesOf(say(t, addr, frame(mdm().bytes()), 1)); !slices.Equal(got, []string{"AA M0001"}) {
+		t.Error(got)
+	}
 }
 
 func TestServerMemory(t *testing.T) {
@@ -293,7 +365,7 @@ func TestServerShutdownHalfFrame(t *testing.T) {
 	if a, _ := answer(t, r); a.Code != "AA" {
 		t.Fatalf("%+v", a)
 	}
-	eventually(t, func() bool { return s.Stats().Connections == 2 })
+	eventually(t, func() bool { return s.Stats().Connections == 2 && s.Stats().Idle == 0 })
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {
