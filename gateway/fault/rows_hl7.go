@@ -34,7 +34,7 @@ var hl7Rows = []Row{
 	// framing
 	hl7Refusal("HL7-FRAME-TOO-LARGE", "207", "906", "too-costly",
 		[2]string{"Le message dépasse la taille maximale du port MLLP.", "The message is above the limit of the MLLP port."},
-		[2]string{"Réduisez le document, ou demandez à l'exploitant de relever la limite.", "Make the document smaller, or ask the operator to raise the limit."}),
+		[2]string{"Réduisez le document : moins d'images, ou un PDF plus léger.", "Make the document smaller: fewer images, or a lighter PDF."}),
 	hl7Busy("HL7-BUSY", "CDA/HL7.01",
 		[2]string{"La passerelle reçoit trop de messages à la fois.", "The gateway is receiving too many messages at once."},
 		[2]string{"Renvoyez le message tel quel dans quelques instants.", "Send the same message again in a moment."}),
