@@ -59,6 +59,8 @@ type cli struct {
 	HL7   hl7Cmd   `cmd:"" name:"hl7" help:"Outils HL7 v2."`
 	CDA   cdaCmd   `cmd:"" name:"cda" help:"Outils CDA : juger, lire, fabriquer, montrer."`
 	INS   insCmd   `cmd:"" name:"ins" help:"Outils INS : juger un matricule."`
+
+	Conformance conformanceCmd `cmd:"" help:"Juge un système selon les exigences du Ségur, par le réseau seulement."`
 }
 
 func main() {
@@ -108,6 +110,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		return 0
 	case errors.Is(err, errWrong):
 		return exitWrong
+	case errors.Is(err, errUntested):
+		return exitUntested
 	case errors.As(err, &usage):
 		fmt.Fprintln(stderr, "passerelle :", err)
 		return exitUsage

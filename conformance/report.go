@@ -1,0 +1,292 @@
+package conformance
+
+import (
+	"bytes"
+	"embed"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"html/template"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// The files of a run.
+const (
+	runFile    = "run.json"
+	htmlFile   = "rapport.html"
+	junitFile  = "junit.xml"
+	maxRunFile = 256 << 20
+)
+
+//go:embed report.html
+var reportFiles embed.FS
+
+// Write writes run.json, rapport.html and junit.xml. The run comes last: a folder
+// that has one is whole.
+func (r *Result) Write(dir string) error {
+	if err := r.Render(dir); err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(r, "", " ")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, runFile), append(data, '\n'), 0o600)
+	}
+	if err != nil {
+		return &Fault{FaultRun, dir, err}
+	}
+	return nil
+}
+
+// Read reads the run of a folder, or of the run.json that is named.
+func Read(path string) (*Result, error) {
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		path = filepath.Join(path, runFile)
+	}
+	st, err := os.Stat(path)
+	if err == nil && st.Size() > maxRunFile {
+		err = errors.New("file too large")
+	}
+	if err != nil {
+		return nil, &Fault{FaultRun, path, err}
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &Fault{FaultRun, path, err}
+	}
+	r := &Result{}
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, &Fault{FaultRun, path, err}
+	}
+	if r.Format != 1 {
+		return nil, &Fault{FaultRun, path, fmt.Errorf("format %d, this program reads 1", r.Format)}
+	}
+	for _, one := range r.Requirements {
+		for _, s := range one.Scenarios {
+			if _, ok := severity[s.Verdict]; !ok {
+				return nil, &Fault{FaultRun, path, fmt.Errorf("scenario %s: verdict %q", s.ID, s.Verdict)}
+			}
+		}
+	}
+	return r, nil
+}
+
+// Render writes the readable reports of a run, again if they are there.
+func (r *Result) Render(dir string) error {
+	page, err := r.HTML(dir)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, htmlFile), page, 0o600)
+	}
+	if err == nil {
+		var x []byte
+		if x, err = r.JUnit(); err == nil {
+			err = os.WriteFile(filepath.Join(dir, junitFile), x, 0o600)
+		}
+	}
+	if err != nil {
+		return &Fault{FaultRun, dir, err}
+	}
+	return nil
+}
+
+var (
+	matricule = regexp.MustCompile(`\b[1-478]\d{4}(?:\d\d|2[AB])\d{6}(?:\d\d)?\b`)
+	longRun   = regexp.MustCompile(`(?:[A-Za-z0-9+/=]{60,}\n){2,}[A-Za-z0-9+/=]*|[A-Za-z0-9+/=]{120,}`)
+)
+
+// Mask hides the matricules of the people of the run, and whatever looks like
+// one.
+func (r *Result) Mask(text string) string {
+	for _, s := range r.Secrets {
+		if len(s) >= 13 {
+			text = strings.ReplaceAll(text, s, "•••(matricule)•••")
+		}
+	}
+	return matricule.ReplaceAllString(text, "•••(matricule)•••")
+}
+
+const maxExcerpt = 4000
+
+// excerpt is what a report shows of bytes: the beginning, readable, without
+// matricule and without the base64 that could hold one.
+func (r *Result) excerpt(dir string, b Bytes) string {
+	if b.File == "" {
+		return ""
+	}
+	if !filepath.IsLocal(b.File) {
+		return "(fichier hors du dossier)"
+	}
+	data, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(b.File)))
+	if err != nil {
+		return "(preuve absente du dossier)"
+	}
+	text := strings.ToValidUTF8(string(data), "·")
+	text = strings.ReplaceAll(text, "\r\n", "\n")
+	text = strings.NewReplacer("\r", "\n", "\x0b", "", "\x1c", "").Replace(text)
+	text = longRun.ReplaceAllStringFunc(text, func(s string) string { return fmt.Sprintf("…(%d caractères)…", len(s)) })
+	text = r.Mask(text)
+	if cut := maxExcerpt; len(text) > cut {
+		for !utf8.RuneStart(text[cut]) {
+			cut--
+		}
+		text = text[:cut] + "\n…(suite dans le fichier)"
+	}
+	return text
+}
+
+var verdictClass = map[Verdict]string{Conform: "ok", NotConform: "ko", NotTested: "nt", NotConcern: "so"}
+
+// HTML is the report to read and to print: one file that fetches nothing.
+func (r *Result) HTML(dir string) ([]byte, error) {
+	zone, err := time.LoadLocation("Europe/Paris")
+	if err != nil {
+		zone = time.UTC
+	}
+	cited := map[int]bool{}
+	for _, one := range r.Requirements {
+		for _, s := range one.Scenarios {
+			for _, n := range s.Evidence {
+				cited[n] = true
+			}
+		}
+	}
+	themes := []string{}
+	for _, one := range r.Requirements {
+		if !slices.Contains(themes, one.Theme) {
+			themes = append(themes, one.Theme)
+		}
+	}
+	t, err := template.New("report.html").Funcs(template.FuncMap{
+		"class":  func(v Verdict) string { return verdictClass[v] },
+		"mask":   r.Mask,
+		"at":     func(t time.Time) string { return t.In(zone).Format("02/01/2006 15:04:05.000") },
+		"show":   func(b Bytes) string { return r.excerpt(dir, b) },
+		"cited":  func(n int) bool { return cited[n] },
+		"kinds":  func() []Verdict { return []Verdict{Conform, NotConform, NotTested, NotConcern} },
+		"themes": func() []string { return themes },
+		"count":  func(v Verdict) int { return r.Counts()[v] },
+	}).ParseFS(reportFiles, "report.html")
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	if err := t.Execute(&out, r); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+type junitSuites struct {
+	XMLName  xml.Name     `xml:"testsuites"`
+	Name     string       `xml:"name,attr"`
+	Tests    int          `xml:"tests,attr"`
+	Failures int          `xml:"failures,attr"`
+	Skipped  int          `xml:"skipped,attr"`
+	Suites   []junitSuite `xml:"testsuite"`
+}
+
+type junitSuite struct {
+	Name     string      `xml:"name,attr"`
+	Tests    int         `xml:"tests,attr"`
+	Failures int         `xml:"failures,attr"`
+	Skipped  int         `xml:"skipped,attr"`
+	Time     string      `xml:"timestamp,attr"`
+	Cases    []junitCase `xml:"testcase"`
+}
+
+type junitCase struct {
+	Name       string          `xml:"name,attr"`
+	Class      string          `xml:"classname,attr"`
+	Properties []junitProperty `xml:"properties>property"`
+	Failure    *junitText      `xml:"failure,omitempty"`
+	Skipped    *junitText      `xml:"skipped,omitempty"`
+}
+
+type junitProperty struct {
+	Name  string `xml:"name,attr"`
+	Value string `xml:"value,attr"`
+}
+
+type junitText struct {
+	Message string `xml:"message,attr"`
+	Text    string `xml:",chardata"`
+}
+
+// JUnit is the report for the continuous integration of a vendor: one case a
+// scenario. The failure of a PEUT is a skip.
+func (r *Result) JUnit() ([]byte, error) {
+	all := junitSuites{Name: r.DSR}
+	suites := map[string]*junitSuite{}
+	order := []string{}
+	for _, one := range r.Requirements {
+		if suites[one.Theme] == nil {
+			suites[one.Theme] = &junitSuite{Name: one.Theme, Time: r.Began.UTC().Format("2006-01-02T15:04:05")}
+			order = append(order, one.Theme)
+		}
+		suite := suites[one.Theme]
+		for _, s := range one.Scenarios {
+			c := junitCase{Name: s.ID + " " + s.Title, Class: one.ID, Properties: []junitProperty{
+				{"requirement", one.ID}, {"dsr", one.DSR}, {"rem", one.REM}, {"nature", one.Nature}, {"mode", s.Mode}, {"verdict", string(s.Verdict)}}}
+			reason := r.Mask(s.Reason)
+			switch {
+			case s.Verdict == NotConform && one.Nature == "DOIT":
+				var failed []string
+				for _, a := range s.Assertions {
+					if !a.OK {
+						failed = append(failed, r.Mask(a.Text))
+					}
+				}
+				c.Failure = &junitText{reason, strings.Join(failed, "\n")}
+				suite.Failures++
+			case s.Verdict != Conform:
+				c.Skipped = &junitText{Message: string(s.Verdict) + " : " + reason}
+				suite.Skipped++
+			}
+			suite.Tests++
+			suite.Cases = append(suite.Cases, c)
+		}
+	}
+	for _, name := range order {
+		s := suites[name]
+		all.Tests, all.Failures, all.Skipped = all.Tests+s.Tests, all.Failures+s.Failures, all.Skipped+s.Skipped
+		all.Suites = append(all.Suites, *s)
+	}
+	data, err := xml.MarshalIndent(all, "", " ")
+	return append([]byte(xml.Header), append(data, '\n')...), err
+}
+
+// Change is a scenario whose verdict is not the same in two runs.
+type Change struct {
+	ID     string  `json:"id"`
+	Before Verdict `json:"before,omitempty"` // empty: not in that run
+	After  Verdict `json:"after,omitempty"`
+	Worse  bool    `json:"worse"`
+}
+
+// Diff lists what changed from one run to another, by scenario id. What was
+// conforme and is anything else but sans objet is worse, and so is what became
+// non conforme.
+func Diff(before, after *Result) (list []Change) {
+	a, b := before.Verdicts(), after.Verdicts()
+	ids := map[string]bool{}
+	for id := range a {
+		ids[id] = true
+	}
+	for id := range b {
+		ids[id] = true
+	}
+	for _, id := range slices.Sorted(maps.Keys(ids)) {
+		if a[id] != b[id] {
+			worse := b[id] == NotConform || a[id] == Conform && b[id] != NotConcern
+			list = append(list, Change{id, a[id], b[id], worse})
+		}
+	}
+	return list
+}
