@@ -305,7 +305,9 @@ func TestLyingServer(t *testing.T) {
 		{"fail/truncated", deposit, json200(`{"resourceType":"Bundle","type":"transaction-resp`), fhir.FaultBadAnswer, "200"},
 		{"fail/cut in the body", deposit, cut, fhir.FaultBadAnswer, "200"},
 		{"fail/too large", deposit, json200(strings.Repeat(" ", 65<<10)), fhir.FaultBadAnswer, "200"},
-		{"fail/redirection", deposit, func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "https://elsewhere.example/", http.StatusTemporaryRedirect) }, fhir.FaultBadAnswer, "307"},
+		{"fail/redirection", deposit, func(rw http.ResponseWriter, r *http.Request) {
+			http.Redirect(rw, r, "https://elsewhere.example/", http.StatusTemporaryRedirect)
+		}, fhir.FaultBadAnswer, "307"},
 		{"fail/202", deposit, say(202, fhir.MediaType, ""), fhir.FaultBadAnswer, "202"},
 		{"fail/connection dropped", deposit, drop, fhir.FaultUnreachable, ""},
 		{"fail/no answer", deposit, hang, fhir.FaultTimeout, ""},
