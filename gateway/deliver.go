@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/passerelle-sante/passerelle/gateway/fault"
+	"github.com/passerelle-sante/passerelle/mss"
 )
 
 // Backoff is how long a delivery waits after a temporary error.
@@ -82,7 +83,36 @@ func (d *Deliverer) Run(ctx context.Context) {
 	for _, dest := range destinations {
 		wg.Go(func() { d.run(ctx, dest) })
 	}
+	wg.Go(func() { d.giveUpReports(ctx) })
 	wg.Wait()
+}
+
+// giveUpReports ends the letters whose report never came: taken by the operator,
+// and nothing more is known. No ZAM tells what was not seen.
+func (d *Deliverer) giveUpReports(ctx context.Context) {
+	t := time.NewTicker(5 * d.Poll)
+	defer t.Stop()
+	for ctx.Err() == nil {
+		g := d.Gateway
+		now := g.Clock()
+		late, err := g.Journal.Overdue(ctx, now, 100)
+		for _, del := range late {
+			err = errors.Join(err, g.Journal.Apply(ctx, Report{
+				Key: "no-report/" + del.ID, Delivery: del.ID, State: Done,
+				Events: []Event{{
+					Submission: del.Submission, Time: now, Step: EventDSN, Outcome: OutcomeWarning, Code: FaultNoReport,
+					Destination: del.Destination, Recipient: del.Recipient, Attempt: del.Attempts,
+				}},
+			}))
+		}
+		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrDuplicate) {
+			d.Log.Error("letters without report cannot be ended", "code", fault.From(err).Code, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+	}
 }
 
 func (d *Deliverer) run(ctx context.Context, destination string) {
@@ -192,7 +222,7 @@ type result struct {
 	waiting   time.Time     // not zero: handed over, a report is expected until then
 	retry     time.Duration // not zero: the wait before the next attempt, instead of the backoff
 	sent      bool          // a request may have reached the other side
-	unsent    bool          // nothing of this attempt reached it, nor of an earlier one
+	unsent    bool          // the other side said that nothing of this attempt reached it
 	documents []DocumentMark
 	fates     []DocumentFate
 	notice    *Notice    // to tell the hospital when the delivery ends; completed by settlement
@@ -249,14 +279,28 @@ func (d *Deliverer) settlement(del lease, r result) Settlement {
 				row, _ := fault.Lookup(s.Code)
 				n.Text = row.FR
 				if n.Code == "" {
-					n.Code = s.Code
+					n.Code = noticeCode(n.Event, row)
 				}
 			}
 			s.Next = append(s.Next, g.follow(del.Delivery, DestinationZAM, now, &n))
 		}
-		s.Next = append(s.Next, r.next...)
+		for _, next := range r.next {
+			if next.Destination == DestinationMDN && s.State == Failed && next.Remote == "" {
+				next.Remote = "906" // given up: the document was never filed
+			}
+			s.Next = append(s.Next, next)
+		}
 	}
 	return s
+}
+
+// noticeCode is ERR-5 of a ZAM that no answer of the other side gives: our code
+// for the DMP, and for mail a code of the table SMTPERRORCODE.
+func noticeCode(event string, row fault.Row) string {
+	if event == "Z01" {
+		return row.Code
+	}
+	return strconv.Itoa(mss.SMTPErrorCode(row.SMTP.Code, row.SMTP.Enhanced))
 }
 
 // follow is a delivery that comes of another one.

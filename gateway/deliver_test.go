@@ -156,6 +156,13 @@ func (r *route) settle(d *gateway.Deliverer, submissions ...string) {
 	}
 }
 
+// settleFor lets the deliverer run for a while.
+func (r *route) settleFor(d time.Duration) {
+	ctx, stop := context.WithTimeout(r.t.Context(), d)
+	defer stop()
+	r.d.Run(ctx)
+}
+
 func (r *route) state(id string) gateway.State {
 	r.t.Helper()
 	s, _, err := r.Journal.Submission(r.t.Context(), id)

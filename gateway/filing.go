@@ -79,9 +79,9 @@ func (d *Deliverer) file(ctx context.Context, del lease, v received, row Documen
 	if row.Index < len(v.letter.Visibility) {
 		md.Visibility = v.letter.Visibility[row.Index]
 	}
-	action := v.letter.Action
-	if action == "" {
-		action = dmp.New
+	action := dmp.New
+	if row.Index < len(v.letter.Actions) && v.letter.Actions[row.Index] != "" {
+		action = v.letter.Actions[row.Index]
 	}
 	return d.Application.File(ctx, Filing{
 		ControlID: noticeID("mdm/"+row.UniqueID, del.ID), Composed: del.Created, Establishment: del.Establishment, Action: action,
@@ -142,6 +142,7 @@ func (d *Deliverer) toSender(ctx context.Context, del lease) result {
 		r.err = err
 		return r
 	}
+	composed.From = mss.Address{} // RFC 8098 §3: nothing is ever sent back about a receipt
 	d.submit(ctx, del, composed, &r)
 	return r
 }

@@ -16,6 +16,7 @@ func (g *Gateway) letters(in Inbound, s Submission) (all []Delivery) {
 		return nil
 	}
 	patient := false
+	taken := map[string]bool{} // the same mailbox named twice gets one letter
 	for _, r := range in.Recipients {
 		d := g.follow(Delivery{Submission: s.ID, Establishment: s.Establishment}, DestinationPro, s.Received, nil)
 		d.Recipient = r.Address
@@ -25,6 +26,11 @@ func (g *Gateway) letters(in Inbound, s Submission) (all []Delivery) {
 		case r.Kind == RecipientPatient || !in.Flags.ToProfessionals:
 			continue
 		}
+		key := d.Destination + " " + strings.ToLower(strings.TrimSpace(r.Address))
+		if taken[key] {
+			continue
+		}
+		taken[key] = true
 		all = append(all, d)
 	}
 	if in.Flags.ToPatient && !patient {

@@ -46,9 +46,10 @@ type Posted struct {
 // Mailbox is the gateway's mailbox at the operator.
 type Mailbox interface {
 	// Each calls handle with every mail that nobody treated, oldest first, and
-	// marks as treated those for which it returned nil. It stops at the first
-	// error of the mailbox itself.
-	Each(ctx context.Context, handle func(raw []byte) error) error
+	// marks as treated those for which it returned nil. A mail that can never be
+	// read (too large) goes to unreadable instead, with a name that stays the
+	// same. It stops at the first temporary error of the mailbox itself.
+	Each(ctx context.Context, handle func(raw []byte) error, unreadable func(name string, reason error) error) error
 }
 
 // Application delivers a document received by mail to the hospital software

@@ -26,6 +26,7 @@ type Receiver struct {
 	Gateway       *Gateway
 	Mailbox       Mailbox
 	Identities    Identities
+	Own           mss.Address   // the mailbox: nothing is answered to it
 	Establishment Establishment // whose mailbox it is
 	Poll          time.Duration
 	OnError       func(error)
@@ -36,7 +37,11 @@ func (r *Receiver) Run(ctx context.Context) {
 	t := time.NewTicker(r.Poll)
 	defer t.Stop()
 	for {
-		err := r.Mailbox.Each(ctx, func(raw []byte) error { return r.Receive(ctx, raw) })
+		err := r.Mailbox.Each(ctx, func(raw []byte) error { return r.Receive(ctx, raw) },
+			func(name string, reason error) error {
+				// The mail stays in the mailbox; what is kept of it is its name there.
+				return r.quarantine(ctx, []byte("mail "+name), nil, reason)
+			})
 		if err != nil && ctx.Err() == nil {
 			r.OnError(err)
 		}
@@ -83,6 +88,25 @@ func (r *Receiver) report(ctx context.Context, raw []byte, in *mss.Incoming, rea
 	return nil
 }
 
+// forged tells a receipt that does not come from whom it speaks for: a read
+// receipt from another domain than its recipient's, a delivery report that is
+// not from a mail system (null return path) and does not know our ENVID.
+func forged(in *mss.Incoming, recipient string) bool {
+	if in.DSN != nil {
+		return !in.NullReturn && in.DSN.EnvelopeID == ""
+	}
+	from := in.ReturnPath
+	if from == "" {
+		from = in.From
+	}
+	return !strings.EqualFold(domainOf(from), domainOf(recipient)) || in.From != "" && !strings.EqualFold(domainOf(in.From), domainOf(recipient))
+}
+
+func domainOf(address string) string {
+	_, domain, _ := strings.Cut(address, "@")
+	return domain
+}
+
 // dsn is what a delivery report says, by the ENVID that we gave and the
 // recipient that it names.
 func (r *Receiver) dsn(ctx context.Context, in *mss.Incoming) (all []Report, err error) {
@@ -93,6 +117,9 @@ func (r *Receiver) dsn(ctx context.Context, in *mss.Incoming) (all []Report, err
 		del, w, err := r.about(ctx, in.DSN.EnvelopeID, in.DSN.OriginalMessageID, line.Address())
 		if err != nil {
 			return nil, err
+		}
+		if forged(in, del.Recipient) {
+			return nil, ErrNotFound
 		}
 		failed := line.Err()
 		rep := Report{Key: "dsn/" + del.ID + "/" + line.Action, Delivery: del.ID, State: Done}
@@ -117,9 +144,16 @@ func (r *Receiver) dsn(ctx context.Context, in *mss.Incoming) (all []Report, err
 // mdn is what a read receipt says, by the Message-ID that we gave.
 func (r *Receiver) mdn(ctx context.Context, in *mss.Incoming) ([]Report, error) {
 	m := in.MDN
-	del, w, err := r.about(ctx, "", m.OriginalMessageID, m.Recipient())
+	named := m.Recipient()
+	if named == "" {
+		named = in.From // who names nobody speaks for himself
+	}
+	del, w, err := r.about(ctx, "", m.OriginalMessageID, named)
 	if err != nil {
 		return nil, err
+	}
+	if forged(in, del.Recipient) {
+		return nil, ErrNotFound
 	}
 	rep := Report{Key: "mdn/" + del.ID + "/" + m.Disposition + "/" + yes(m.Failed), Delivery: del.ID}
 	outcome, answer := OutcomeOK, "Y"
@@ -178,8 +212,8 @@ type ReceivedLetter struct {
 	To        []string     `json:"to,omitempty"`
 	Body      string       `json:"body,omitempty"`
 	Receipt   string       `json:"receipt,omitempty"` // where an MDN goes; empty: nowhere
-	Action    dmp.Action   `json:"action,omitempty"`
-	Person    ins.Identity `json:"person"` // as the hospital holds it
+	Actions   []dmp.Action `json:"actions,omitempty"` // of each document
+	Person    ins.Identity `json:"person"`            // as the hospital holds it
 	// Visibility is what the archive says of each document: it stands in the
 	// metadata and not in the CDA.
 	Visibility [][]dmp.Visibility `json:"visibility,omitempty"`
@@ -280,13 +314,14 @@ func (r *Receiver) person(ctx context.Context, docs []opened) (ins.Identity, err
 func (r *Receiver) keep(ctx context.Context, raw []byte, in *mss.Incoming, docs []opened, person ins.Identity) error {
 	g := r.Gateway
 	letter := ReceivedLetter{
-		MessageID: in.MessageID, Subject: in.Subject, Sender: in.From, To: in.To, Body: in.Text, Action: docs[0].action, Person: person,
+		MessageID: in.MessageID, Subject: in.Subject, Sender: in.From, To: in.To, Body: in.Text, Person: person,
 	}
 	for _, d := range docs {
 		letter.Visibility = append(letter.Visibility, d.metadata.Visibility)
+		letter.Actions = append(letter.Actions, d.action)
 	}
 	ours := func(string) bool { return false } // a letter of ours was recognised before
-	if to, err := in.ReceiptAddress(ours); err == nil {
+	if to, err := in.ReceiptAddress(ours); err == nil && to.Key() != r.Own.Key() {
 		letter.Receipt = to.String()
 	}
 	envelope, err := json.Marshal(letter)
@@ -294,7 +329,7 @@ func (r *Receiver) keep(ctx context.Context, raw []byte, in *mss.Incoming, docs 
 		return fault.New(fault.Internal).Because(err)
 	}
 	s := r.submission(raw, in)
-	s.State, s.Action, s.INSStatus, s.Envelope = Pending, letter.Action, string(person.Status), envelope
+	s.State, s.Action, s.INSStatus, s.Envelope = Pending, docs[0].action, string(person.Status), envelope
 	e := Entry{Events: []Event{{Submission: s.ID, Time: s.Received, Step: EventAccepted, Outcome: OutcomeOK}}}
 	if _, err := g.Journal.Keep(ctx, raw); err != nil {
 		return err
@@ -337,6 +372,9 @@ func (r *Receiver) quarantine(ctx context.Context, raw []byte, in *mss.Incoming,
 	if errors.Is(err, ErrDuplicate) {
 		return nil
 	}
+	if err == nil {
+		r.Gateway.Log.Warn("a mail waits in quarantine", "submission", s.ID, "code", f.Code, "text", f.FR)
+	}
 	return err
 }
 
@@ -357,7 +395,7 @@ func (r *Receiver) submission(raw []byte, in *mss.Incoming) Submission {
 		for _, a := range in.Attachments {
 			h.Write(a.Content)
 		}
-		id = in.From + "\x00" + in.MessageID + "\x00" + hex.EncodeToString(h.Sum(nil))
+		id = strings.ToLower(in.From) + "\x00" + in.MessageID + "\x00" + hex.EncodeToString(h.Sum(nil))
 	}
 	key := sha256.Sum256([]byte("mail\x00" + id))
 	s.Key = hex.EncodeToString(key[:])

@@ -230,6 +230,9 @@ type Journal interface {
 	// a state, a lease that is running is lost. ErrDuplicate when the key was
 	// applied before, ErrNotFound when there is no such letter.
 	Apply(ctx context.Context, r Report) error
+	// Overdue reads up to max letters that still wait for a report after the time
+	// until which one was expected.
+	Overdue(ctx context.Context, now time.Time, max int) ([]Delivery, error)
 	// NextDue is the earliest time at which a delivery of the destination is
 	// due or a lease on one ends; zero when there is none.
 	NextDue(ctx context.Context, destination string) (time.Time, error)

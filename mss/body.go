@@ -35,7 +35,7 @@ func defaultBody(l Letter, hasPDF bool) string {
 			"merci de supprimer le courriel précédent et ses pièces jointes.")
 	case l.Action == dmp.Delete:
 		lines = append(lines,
-			"L'émetteur demande la suppression de "+what+" transmis précédemment.",
+			"L'émetteur demande de supprimer "+what+" transmis précédemment.",
 			"Merci de supprimer le document de votre dossier : il ne doit plus être utilisé.",
 			"L'archive jointe (IHE_XDM.zip) permet à votre logiciel de le retrouver.")
 	case l.Action == dmp.Replace && l.Kind == Patient:

@@ -268,7 +268,7 @@ func TestActions(t *testing.T) {
 	}{
 		"ok/replace to a professional": {dmp.Replace, Professional, "XDM/1.0/DDM+[Annule et remplace] ", "annule et remplace la version", dmp.Replace},
 		"ok/replace to the patient":    {dmp.Replace, Patient, "XDM/1.0/DDM+[Annule et remplace] ", "supprimer l'ancien", dmp.Replace},
-		"ok/delete to a professional":  {dmp.Delete, Professional, "XDM/1.0/DDM+[Suppression] ", "suppression", dmp.Delete},
+		"ok/delete to a professional":  {dmp.Delete, Professional, "XDM/1.0/DDM+[Suppression] ", "demande de supprimer un document", dmp.Delete},
 		"ok/delete to the patient":     {dmp.Delete, Patient, "XDM/1.0/DDM+[Suppression] ", "supprimer le courriel", dmp.Delete},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -178,7 +178,7 @@ func (d *demo) play() error {
 		fmt.Fprintf(d.e.out, "\n%d écart(s) entre ce qui était attendu et ce que l'extérieur montre.\n", wrong)
 		return errWrong
 	}
-	fmt.Fprintf(d.e.out, "\nDémonstration réussie en %s : %d messages et un courriel reçu, tout est conforme à ce que l'extérieur montre.\n",
+	fmt.Fprintf(d.e.out, "\nDémonstration réussie en %s : %d messages et deux courriels reçus, tout est conforme à ce que l'extérieur montre.\n",
 		d.e.clock().Sub(started).Round(10*time.Millisecond), len(scenes))
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"crypto/tls"
 
+	"github.com/passerelle-sante/passerelle/gateway/fault"
 	"github.com/passerelle-sante/passerelle/mss"
 	"github.com/passerelle-sante/passerelle/mss/operator"
 	"github.com/passerelle-sante/passerelle/mss/xdm"
@@ -148,13 +149,7 @@ func (d *demo) incoming(number int) (wrong int, err error) {
 		MessageID: id, From: from.Mailbox, To: d.info.Operator.GatewayMailbox, WantMDN: true, NIL: "9001",
 		Document: testdata.CDAOptions{Kind: testdata.Imaging, ID: testdata.DocumentID(int(stamp)*100 + 50)},
 	})
-	link := d.info.Operator.Mailboxes + "/" + url.PathEscape(d.info.Operator.GatewayMailbox)
-	req, err := http.NewRequestWithContext(d.e.ctx, http.MethodPost, link, bytes.NewReader(letter))
-	if err != nil {
-		return 0, err
-	}
-	req.Header.Set("Content-Type", "message/rfc822")
-	if _, err := do(http.DefaultClient, req); err != nil {
+	if err := d.drop(letter); err != nil {
 		return 0, err
 	}
 	d.line("← MSS ", "courriel déposé dans la boîte de la passerelle")
@@ -175,7 +170,64 @@ func (d *demo) incoming(number int) (wrong int, err error) {
 		return 1, nil
 	}
 	d.line("→ MDN ", "accusé de traitement revenu au correspondant")
+	return d.quarantined(number + 1)
+}
+
+// quarantined plays a letter whose archive names another patient than its
+// document: it must wait for a person, and the hospital see nothing of it.
+func (d *demo) quarantined(number int) (wrong int, err error) {
+	fmt.Fprintf(d.e.out, "\n%d. Courriel reçu dont l'archive et le document ne nomment pas le même patient\n", number)
+	stamp := d.e.clock().Unix()
+	trois := testdata.PatientByID(testdata.PatientTrois)
+	id := fmt.Sprintf("recu-faux-%d@test-ci-sis.mssante.fr", stamp)
+	if err := d.drop(testdata.Letter(testdata.LetterOptions{
+		MessageID: id, From: testdata.Personas()[2].Mailbox, To: d.info.Operator.GatewayMailbox, Metadata: &trois,
+		Document: testdata.CDAOptions{Kind: testdata.Imaging, ID: testdata.DocumentID(int(stamp)*100 + 51)},
+	})); err != nil {
+		return 0, err
+	}
+	var code, submission string
+	err = d.await(func() (bool, error) {
+		var page struct {
+			Submissions []struct {
+				ID, Code string
+				Message  struct {
+					ControlID string `json:"control_id"`
+				} `json:"message"`
+			} `json:"submissions"`
+		}
+		err := getJSON(d.e.ctx, d.machine, d.info.Gateway.HTTPS+"/v1/submissions?state=quarantined", "", &page)
+		for _, s := range page.Submissions {
+			if s.Message.ControlID == id {
+				code, submission = s.Code, s.ID
+			}
+		}
+		return submission != "", err
+	})
+	if err != nil {
+		d.line("✗     ", "le courriel n'est pas en quarantaine : %v", err)
+		return 1, nil
+	}
+	row, _ := fault.Lookup(code)
+	d.line("  MSS ", "en quarantaine (%s) : %s Soumission %s", code, row.FR, submission)
+	if there, err := d.filed(id); err != nil || there {
+		d.line("✗     ", "l'établissement en a vu quelque chose")
+		return 1, err
+	}
 	return 0, nil
+}
+
+// drop puts a letter into the gateway's mailbox, as a correspondent's operator
+// would.
+func (d *demo) drop(letter []byte) error {
+	link := d.info.Operator.Mailboxes + "/" + url.PathEscape(d.info.Operator.GatewayMailbox)
+	req, err := http.NewRequestWithContext(d.e.ctx, http.MethodPost, link, bytes.NewReader(letter))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "message/rfc822")
+	_, err = do(http.DefaultClient, req)
+	return err
 }
 
 // filed tells whether the hospital received the document of one letter.

@@ -292,8 +292,12 @@ func (m *Main) receiver(g *gateway.Gateway) (*gateway.Receiver, error) {
 	if err != nil {
 		return nil, err
 	}
+	own, err := mss.ParseAddress(c.Mailbox)
+	if err != nil {
+		return nil, err
+	}
 	return &gateway.Receiver{
-		Gateway: g, Mailbox: mailbox{imap}, Identities: people, Poll: c.Poll, Establishment: house.establishment(),
+		Gateway: g, Mailbox: mailbox{imap}, Own: own, Identities: people, Poll: c.Poll, Establishment: house.establishment(),
 		OnError: func(err error) {
 			f := fault.From(err)
 			m.Log.Warn("the mailbox cannot be read", "code", f.Code, "cause", f.Unwrap())
@@ -305,7 +309,7 @@ func (m *Main) receiver(g *gateway.Gateway) (*gateway.Receiver, error) {
 type mailbox struct{ imap *operator.IMAP }
 
 // Each treats every mail that nobody marked as seen, oldest first.
-func (b mailbox) Each(ctx context.Context, handle func(raw []byte) error) error {
+func (b mailbox) Each(ctx context.Context, handle func(raw []byte) error, unreadable func(name string, reason error) error) error {
 	s, err := b.imap.Open(ctx)
 	if err != nil {
 		return err
@@ -315,28 +319,24 @@ func (b mailbox) Each(ctx context.Context, handle func(raw []byte) error) error 
 	if err != nil {
 		return err
 	}
-	var errs []error
 	for _, ref := range refs {
 		raw, err := s.Fetch(ctx, ref)
-		if err != nil {
-			if code := fault.From(err).Code; code == operator.FaultMailGone {
-				continue
-			}
-			// One mail that cannot be read must not hide those behind it.
-			errs = append(errs, err)
-			if fault.From(err).Kind == fault.Temporary {
-				break
-			}
+		switch {
+		case err == nil:
+			err = handle(raw)
+		case fault.From(err).Code == operator.FaultMailGone:
 			continue
+		case fault.From(err).Kind == fault.Permanent:
+			err = unreadable(ref.Key(), err) // it must not hide those behind it
 		}
-		if err := handle(raw); err != nil {
-			return errors.Join(append(errs, err)...)
+		if err != nil {
+			return err
 		}
 		if err := s.MarkSeen(ctx, ref); err != nil {
-			return errors.Join(append(errs, err)...)
+			return err
 		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // people are the identities held as qualified, from a file.

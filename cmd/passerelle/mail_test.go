@@ -128,7 +128,7 @@ func TestBadMail(t *testing.T) {
 		ack     string // "AA", or the AE code
 		said    string
 	}{
-		{"fail/domain off the list", func(c string) []byte { return mailedTo(c, "dr@exemple.org", testdata.MessageOptions{}) }, "AA", "Z02 N MSS-DOMAIN"},
+		{"fail/domain off the list", func(c string) []byte { return mailedTo(c, "dr@exemple.org", testdata.MessageOptions{}) }, "AA", "Z02 N 550"},
 		{"fail/mailbox absent", func(c string) []byte { return mailedTo(c, "absent@test-ci-sis.mssante.fr", testdata.MessageOptions{}) }, "AA", "Z02 N 550"},
 		{"fail/address is no address", func(c string) []byte { return mailedTo(c, "dr delmas", testdata.MessageOptions{}) }, "102", ""},
 		{"fail/header injection by an address", func(c string) []byte {

@@ -68,7 +68,11 @@ func (c *sandboxCmd) Run(e *env) (err error) {
 	}
 	quiet := e.log
 	if !e.verbose {
-		quiet = slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: slog.LevelError}))
+		level := slog.LevelWarn // a mail in quarantine, a delivery that failed
+		if c.Demo {
+			level = slog.LevelError // the demonstration tells the rest itself
+		}
+		quiet = slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: level}))
 	}
 	w, err := startWorld(e.ctx, worldConfig{dir: dir, basePort: c.BasePort, e: e, log: quiet})
 	if err != nil {

@@ -1,5 +1,7 @@
 package cda
 
+import "strings"
+
 import "github.com/passerelle-sante/passerelle/dmp"
 
 // Header is the header of a document as its sender wrote it. What is absent is
@@ -176,6 +178,7 @@ func (d *Document) readHeader() {
 	h.ID = readII(r.one("id"))
 	h.Code = readCD(r.one("code"))
 	h.Title = readText(r.one("title"))
+	h.Title.Value = strings.Join(strings.Fields(h.Title.Value), " ") // how the XML is laid out is not part of a title
 	h.EffectiveTime = readTS(r.one("effectiveTime"))
 	h.Confidentiality = readCD(r.one("confidentialityCode"))
 	h.Language = readAttr(r.one("languageCode"), "code")

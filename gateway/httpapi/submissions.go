@@ -82,7 +82,7 @@ func (a *API) submission(w http.ResponseWriter, r *http.Request, c *caller) erro
 		return err
 	}
 	for _, d := range deliveries {
-		v := Delivery{Destination: d.Destination, State: string(d.State), Attempts: d.Attempts, Recipient: d.Recipient, Code: d.Code}
+		v := Delivery{Destination: d.Destination, State: string(d.State), Attempts: d.Attempts, Recipient: shown(d.Destination, d.Recipient), Code: d.Code}
 		if d.State == gateway.Due {
 			v.Next = &d.Due
 		}
@@ -146,9 +146,18 @@ func (a *API) timeline(r *http.Request, id string, after int64) ([]Event, error)
 	for _, e := range events {
 		out = append(out, Event{
 			Seq: e.Seq, Time: e.Time, Step: e.Step, Outcome: e.Outcome, Code: e.Code, Where: e.Where,
-			Destination: e.Destination, Recipient: e.Recipient, Document: e.Document.UniqueID, Attempt: e.Attempt,
+			Destination: e.Destination, Recipient: shown(e.Destination, e.Recipient), Document: e.Document.UniqueID, Attempt: e.Attempt,
 			Text: gateway.Describe(e, language(r)),
 		})
 	}
 	return out, nil
+}
+
+// shown is a recipient as an answer names it: a patient's address holds the
+// matricule, which no answer does.
+func shown(destination, recipient string) string {
+	if destination == gateway.DestinationPat {
+		return "(patient)"
+	}
+	return recipient
 }

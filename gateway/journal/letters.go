@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/passerelle-sante/passerelle/dmp/sqldb"
 	"github.com/passerelle-sante/passerelle/gateway"
@@ -119,4 +120,22 @@ func (j *Journal) Apply(ctx context.Context, r gateway.Report) error {
 		return j.follow(ctx, tx, s, r.Events, r.Next, failure)
 	})
 	return j.taken(err)
+}
+
+const overdue = `SELECT ` + deliveryColumns + `
+	FROM delivery AS d JOIN submission AS s ON s.seq = d.submission
+	WHERE d.state = 'waiting' AND d.due <= ? ORDER BY d.due LIMIT ?`
+
+// Overdue implements [gateway.Journal].
+func (j *Journal) Overdue(ctx context.Context, now time.Time, max int) ([]gateway.Delivery, error) {
+	var all []gateway.Delivery
+	err := j.db.Read(ctx, func(tx *sqldb.Tx) error {
+		rows, err := collect(ctx, tx, scanDelivery, overdue, toNanos(now), max)
+		all = nil
+		for _, r := range rows {
+			all = append(all, r.Delivery)
+		}
+		return err
+	})
+	return all, err
 }
