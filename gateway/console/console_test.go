@@ -210,7 +210,7 @@ func TestSubmission(t *testing.T) {
 		failed := d("3", gateway.DestinationPat, gateway.Failed)
 		failed.Recipient, failed.Code = toPatient, "MSS-NO-MAILBOX"
 		told := d("4", gateway.DestinationZAM, gateway.Done)
-		told.Notice = &gateway.Notice{ControlID: "Z1", Event: "Z01", Success: true}
+		told.Notice = &gateway.Notice{ControlID: "Z1", Event: "Z02", Success: true, Recipient: toPatient}
 		e.Deliveries = []gateway.Delivery{d("1", gateway.DestinationDMP, gateway.Done), waiting, failed, told}
 		e.Events = append(e.Events,
 			gateway.Event{Submission: s.ID, Time: noon, Step: gateway.EventDMP, Outcome: gateway.OutcomeOK, AckCode: "200", Destination: gateway.DestinationDMP, Attempt: 1},
@@ -221,7 +221,7 @@ func TestSubmission(t *testing.T) {
 	b := w.enter(first)
 	a := w.get(b, biology+id)
 	a.has(t, "EX-1", "Échec partiel", "Le DMP a répondu", "Nouvel essai prévu (essai 3)", "lea.morel@test-ci-sis.mssante.fr", "05/01/2026 13:00:00",
-		"Compte rendu à l&#39;établissement (Z01 Y)", "Messagerie du patient", "OBX^1^5", "CDA-PDFA", "MSA|AA|EX-1", testdata.DocumentID(w.seq), "<title>Suivi d&#39;un message – Passerelle</title>")
+		"Compte rendu à l&#39;établissement (Z02 Y)", "Messagerie du patient", "OBX^1^5", "CDA-PDFA", "MSA|AA|EX-1", testdata.DocumentID(w.seq), "<title>Suivi d&#39;un message – Passerelle</title>")
 	a.hides(t, patient.Matricule, patient.BirthName, patient.FirstGiven)
 	en := w.get(b, biology+id+"?lang=en")
 	en.has(t, `<html lang="en">`, "Partly failed", "The DMP answered", "Will be tried again (attempt 3)", "The patient&#39;s mailbox", "Acknowledgement sent to the sender", `/console/?lang=en`)
@@ -239,7 +239,7 @@ func TestDocument(t *testing.T) {
 	b := w.enter(first)
 
 	a := w.get(b, biology+one+"/documents/0")
-	a.has(t, patient.BirthName, `<object class="cda-pdf" type="application/pdf" data="`+biology+one+`/documents/0/copy"`, "<title>Document – Passerelle</title>")
+	a.has(t, patient.BirthName, `<object class="cda-pdf" type="application/pdf" data="`+biology+one+`/documents/0/copy#navpanes=0"`, "<title>Document – Passerelle</title>")
 	if csp := a.header.Get("Content-Security-Policy"); !strings.Contains(csp, "object-src 'self'") || strings.Contains(csp, "script-src") || !strings.Contains(csp, "default-src 'none'") {
 		t.Errorf("policy %q", csp)
 	}

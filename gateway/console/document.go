@@ -92,7 +92,7 @@ func (c *Console) document(v *visit) error {
 	}
 	options := cda.PageOptions{}
 	if carriesPDF(doc) {
-		options.PDF = "/console/submissions/" + url.PathEscape(s.ID) + "/documents/" + strconv.Itoa(index) + "/copy"
+		options.PDF = "/console/submissions/" + url.PathEscape(s.ID) + "/documents/" + strconv.Itoa(index) + "/copy#navpanes=0"
 	}
 	c.consulted(v, "document", s.ID, index)
 	v.w.Header().Set("Content-Security-Policy", documentPolicy)

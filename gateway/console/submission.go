@@ -121,7 +121,7 @@ func (c *Console) facts(lang string, s gateway.Submission) []fact {
 		{in(lang, "Type de message", "Message type"), s.Message.Type},
 		{in(lang, "Profil", "Profile"), s.Message.Profile},
 		{in(lang, "Demande", "Request"), actionName(lang, string(s.Action))},
-		{in(lang, "Statut de l'INS", "INS status"), s.INSStatus},
+		{in(lang, "Identité du patient", "Identity of the patient"), named(identityStatuses, lang, s.INSStatus)},
 		{in(lang, "Numéro de suivi", "Submission"), s.ID},
 		{in(lang, "Règles appliquées", "Rules applied"), s.Rules},
 	}
@@ -129,7 +129,11 @@ func (c *Console) facts(lang string, s gateway.Submission) []fact {
 }
 
 func delivery(lang string, d gateway.Delivery) deliveryLine {
-	out := deliveryLine{Destination: destinationName(lang, d), Recipient: recipient(lang, d.Destination, d.Recipient), State: stateMark(lang, d.State), Attempts: d.Attempts}
+	about := d.Recipient
+	if d.Notice != nil {
+		about = d.Notice.Recipient
+	}
+	out := deliveryLine{Destination: destinationName(lang, d), Recipient: recipient(lang, d.Destination, about), State: stateMark(lang, d.State), Attempts: d.Attempts}
 	if d.State == gateway.Due {
 		out.Next = d.Due
 	}

@@ -129,6 +129,13 @@ var actions = map[string]words{
 
 func actionName(lang, action string) string { return named(actions, lang, action) }
 
+var identityStatuses = map[string]words{
+	"PROV":  {"Provisoire (PROV)", "Provisional (PROV)"},
+	"VALI":  {"Validée (VALI)", "Validated (VALI)"},
+	"RECUP": {"Récupérée (RECUP)", "Retrieved (RECUP)"},
+	"QUAL":  {"Qualifiée (QUAL)", "Qualified (QUAL)"},
+}
+
 var destinations = map[string]words{
 	gateway.DestinationDMP: {"DMP", "DMP"},
 	gateway.DestinationZAM: {"Compte rendu à l'établissement", "Outcome told to the hospital"},
@@ -164,8 +171,8 @@ var criterionNames = map[string]words{
 	"document": {"Identifiant du document", "Document id"},
 	"state":    {"État", "State"},
 	"site":     {"Établissement", "Establishment"},
-	"since":    {"Du", "From"},
-	"until":    {"Au", "To"},
+	"since":    {"Reçus du", "Received from"},
+	"until":    {"Reçus jusqu'au", "Received to"},
 }
 
 func criterionName(lang, field string) string { return named(criterionNames, lang, field) }
