@@ -5,6 +5,7 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -263,6 +264,53 @@ func TestPatientView(t *testing.T) {
 	}
 	if oid, m := Matricule(p.Identifier); oid != patient.OID || m != patient.Matricule {
 		t.Errorf("%s %s", oid, m)
+	}
+}
+
+// TestMatricule: a billing number was taken for an INS, and a NIA was written as
+// if it were for ever (found by the review of issue 2).
+func TestMatricule(t *testing.T) {
+	const nir, nia, billing = "279035121518989", "810000000000101", "179035121518969"
+	id := func(kind, use string, oid ins.OID, value string) Identifier {
+		one := Identifier{Use: use, System: OIDPrefix + string(oid), Value: value}
+		if kind != "" {
+			one.Type = &CodeableConcept{Coding: []Coding{{System: systemIdentifierType, Code: kind}}}
+		}
+		return one
+	}
+	text := id("", "official", ins.OIDNIR, billing)
+	text.Type = &CodeableConcept{Text: "NIR de facturation"}
+	for name, c := range map[string]struct {
+		given []Identifier
+		oid   ins.OID
+		want  string
+	}{
+		"ok/INS-NIR":                     {[]Identifier{id("INS-NIR", "official", ins.OIDNIR, nir)}, ins.OIDNIR, nir},
+		"ok/INS-NIA":                     {[]Identifier{id("INS-NIA", "temp", ins.OIDNIA, nia)}, ins.OIDNIA, nia},
+		"ok/no type":                     {[]Identifier{id("", "", ins.OIDTest, nir)}, ins.OIDTest, nir},
+		"ok/billing first":               {[]Identifier{id("NH", "official", ins.OIDNIR, billing), id("INS-NIR", "official", ins.OIDNIR, nir)}, ins.OIDNIR, nir},
+		"ok/former first":                {[]Identifier{id("INS-NIA", "old", ins.OIDNIA, nia), id("INS-NIR", "official", ins.OIDNIR, nir)}, ins.OIDNIR, nir},
+		"ok/NIR before NIA":              {[]Identifier{id("INS-NIA", "temp", ins.OIDNIA, nia), id("INS-NIR", "official", ins.OIDNIR, nir)}, ins.OIDNIR, nir},
+		"fail/billing only":              {[]Identifier{id("NH", "official", ins.OIDNIR, billing)}, "", ""},
+		"fail/type in words":             {[]Identifier{text}, "", ""},
+		"fail/type of another authority": {[]Identifier{id("INS-NIA", "temp", ins.OIDNIR, nir)}, "", ""},
+		"fail/two":                       {[]Identifier{id("INS-NIR", "official", ins.OIDNIR, nir), id("INS-NIR", "official", ins.OIDNIR, billing)}, "", ""},
+		"fail/none":                      {nil, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if oid, m := Matricule(c.given); oid != c.oid || m != c.want {
+				t.Errorf("got %q of %q", m, oid)
+			}
+		})
+	}
+	for oid, want := range map[ins.OID]Identifier{
+		ins.OIDNIR: id("INS-NIR", "official", ins.OIDNIR, nir), ins.OIDNIA: id("INS-NIA", "temp", ins.OIDNIA, nir),
+		ins.OIDTest: id("INS-NIR-TEST", "official", ins.OIDTest, nir), ins.OIDDemo: id("INS-NIR-DEMO", "official", ins.OIDDemo, nir),
+	} {
+		p := PatientView("p", ins.Identity{Matricule: nir, OID: oid}, dmp.ID{})
+		if len(p.Identifier) != 1 || !reflect.DeepEqual(p.Identifier[0], want) {
+			t.Errorf("%s: %+v", oid, p.Identifier)
+		}
 	}
 }
 

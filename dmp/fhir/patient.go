@@ -1,7 +1,6 @@
 package fhir
 
 import (
-	"strings"
 	"time"
 
 	"github.com/passerelle-sante/passerelle/dmp"
@@ -10,22 +9,15 @@ import (
 
 func isINS(id dmp.ID) bool { return ins.OID(id.Root).Known() && id.Extension != "" }
 
-// insTypes names the identifier types of FR Core for the authorities of an INS.
-var insTypes = map[ins.OID]string{
-	ins.OIDNIR:  "INS-NIR",
-	ins.OIDNIA:  "INS-NIA",
-	ins.OIDTest: "INS-NIR-TEST",
-	ins.OIDDemo: "INS-NIR-DEMO",
-}
-
 // PatientView writes an identity as an FR Core Patient: the INS, a local
 // identifier if there is one, and the traits.
 func PatientView(id string, who ins.Identity, local dmp.ID) Patient {
 	p := Patient{ResourceType: "Patient", ID: id}
 	if who.Matricule != "" {
 		insID := Identifier{Use: "official", System: OIDPrefix + string(who.OID), Value: who.Matricule}
-		if kind, ok := insTypes[who.OID]; ok {
-			insID.Type = &CodeableConcept{Coding: []Coding{{System: systemIdentifierType, Code: kind}}}
+		if code, use, system, ok := ins.FHIRIdentifier(who.OID); ok {
+			insID.Use, insID.System = use, system
+			insID.Type = &CodeableConcept{Coding: []Coding{{System: systemIdentifierType, Code: code}}}
 		}
 		p.Identifier = append(p.Identifier, insID)
 	}
@@ -81,12 +73,33 @@ func birthDate(s string) string {
 }
 
 // Matricule reads the INS that a list of identifiers carries, if there is one.
+// The billing number (type NH) stands under the same system and is none; nor is
+// a former INS (use old). A NIR goes before a NIA; two that nothing orders are
+// as good as none.
 func Matricule(identifiers []Identifier) (oid ins.OID, matricule string) {
+	var all []ins.Pair
 	for _, id := range identifiers {
-		o := ins.OID(strings.TrimPrefix(id.System, OIDPrefix))
-		if strings.HasPrefix(id.System, OIDPrefix) && o.Known() {
-			return o, id.Value
+		if o, ok := ins.FromFHIRIdentifier(typeCode(id), id.Use, id.System); ok {
+			all = append(all, ins.Pair{Matricule: id.Value, OID: o})
 		}
 	}
-	return "", ""
+	chosen, _ := ins.Prefer(all)
+	return chosen.OID, chosen.Matricule
+}
+
+// typeCode is the first code of an identifier's type; other when it has none
+// but has a text, so that a type that we cannot read does not count as absent.
+func typeCode(id Identifier) string {
+	if id.Type == nil {
+		return ""
+	}
+	for _, c := range id.Type.Coding {
+		if c.Code != "" {
+			return c.Code
+		}
+	}
+	if id.Type.Text != "" {
+		return "other"
+	}
+	return ""
 }
