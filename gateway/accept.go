@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ type Settings struct {
 	Duplicates    string // warn (default) or refuse: MSH-10 used again with other bytes
 	StrictTargets bool   // refuse to replace or delete what was not fed here
 	Mail          bool   // an MSSanté operator is configured
+	Opposition    string // OppositionProceed (default) or OppositionHold
 	Zone          *time.Location
 }
 
@@ -145,8 +147,8 @@ func (g *Gateway) commit(ctx context.Context, d Decision, s Submission, in Inbou
 		d.Outcome, s.State = Noted, Kept
 	}
 
-	e := Entry{Events: []Event{{Submission: s.ID, Time: s.Received, Step: EventAccepted, Outcome: OutcomeOK}}}
-	for _, w := range d.Warnings {
+	e := Entry{Consents: g.consents(in, s.Received), Events: []Event{{Submission: s.ID, Time: s.Received, Step: EventAccepted, Outcome: OutcomeOK}}}
+	for _, w := range slices.Concat(d.Warnings, v.aside) {
 		e.Events = append(e.Events, Event{Submission: s.ID, Time: s.Received, Step: EventAccepted, Outcome: OutcomeWarning, Code: w.Code, Where: w.Where})
 	}
 	for _, doc := range v.documents {
@@ -263,7 +265,7 @@ func unavailable(d Decision, err error, receipt Receipt) Decision {
 func (g *Gateway) fingerprint() string {
 	s := g.Settings
 	sum := sha256.Sum256([]byte(strings.Join([]string{
-		s.CDA, s.PDFA, s.Duplicates, string(s.Environment), yes(s.StrictTargets), yes(s.Mail),
+		s.CDA, s.PDFA, s.Duplicates, string(s.Environment), yes(s.StrictTargets), yes(s.Mail), s.Opposition,
 	}, "|")))
 	return g.Rules + "+" + hex.EncodeToString(sum[:4])
 }

@@ -105,6 +105,11 @@ func (d *Deliverer) deposit(ctx context.Context, del lease, w request, r *result
 			return
 		}
 	}
+	// After the question above: what is there already is told as it is.
+	if err := d.Gateway.mayFeed(ctx, w); err != nil {
+		r.err = err
+		return
+	}
 	lot := dmp.Deposit{
 		Caller: w.caller, LotID: lotID(del.ID), EntryUUID: entryUUID("lot", del.ID), Submitted: del.Created,
 		Patient: w.in.Patient, ContentType: contentType(w.in.Visit.Class),

@@ -27,4 +27,7 @@ const (
 	FaultForbidden        = "GW-FORBIDDEN"
 	FaultMethod           = "GW-METHOD"
 	FaultKeyReused        = "GW-KEY-REUSED"
+	FaultOpposed          = "GW-OPPOSED"
+	FaultConsentUnknown   = "GW-CONSENT-UNKNOWN"
+	FaultConsentUnlinked  = "GW-CONSENT-UNLINKED"
 )

@@ -93,6 +93,7 @@ type Inbound struct {
 	Action        dmp.Action        `json:"action"`
 	Patient       ins.Identity      `json:"patient"` // PID
 	Visit         Visit             `json:"visit"`
+	Consent       *Consent          `json:"consent,omitempty"` // ZFA
 	Flags         Flags             `json:"flags"`
 	Documents     []InboundDocument `json:"documents"`
 	Requester     *dmp.Requester    `json:"requester,omitempty"` // PRT SB

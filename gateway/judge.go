@@ -15,6 +15,7 @@ import (
 type verdict struct {
 	faults    []*fault.Fault
 	warnings  []Note
+	aside     []Note // for the timeline, too common for the answer
 	documents []judgedDocument
 }
 
@@ -41,7 +42,7 @@ func (v *verdict) warn(code, where string) {
 func (g *Gateway) judge(ctx context.Context, in Inbound) verdict {
 	v := verdict{warnings: slices.Clone(in.Warnings)}
 	for _, stage := range []func(context.Context, Inbound, *verdict){
-		g.judgeStructure, g.judgeFlags, g.judgeIdentity, g.judgeTarget,
+		g.judgeStructure, g.judgeFlags, g.judgeIdentity, g.judgeConsent, g.judgeTarget,
 	} {
 		stage(ctx, in, &v)
 		if len(v.faults) > 0 {

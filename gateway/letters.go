@@ -59,7 +59,13 @@ func (d *Deliverer) toOperator(ctx context.Context, del lease) result {
 		r.err = err
 		return r
 	}
-	composed, err := d.Mail.Composer.Compose(w.letter(del.Delivery))
+	letter := w.letter(del.Delivery)
+	letter.Opposed, err = d.Gateway.opposedToMail(ctx, w, del.Delivery)
+	if err != nil {
+		r.err = err
+		return r
+	}
+	composed, err := d.Mail.Composer.Compose(letter)
 	if err != nil {
 		r.err = err
 		return r

@@ -125,6 +125,7 @@ type Entry struct {
 	Documents  []DocumentRow
 	Deliveries []Delivery
 	Events     []Event
+	Consents   []ConsentRow
 }
 
 // Settlement is the end of one attempt: all of it or nothing, and before
@@ -209,6 +210,9 @@ type Journal interface {
 	// Fate says what is known of a document that this establishment (FINESS EJ)
 	// fed: zero value and ErrNotFound when nothing was fed under that id.
 	Fate(ctx context.Context, finessEJ, uniqueID string) (DocumentFate, error)
+	// Consent gives the row that counts among those about any of the persons:
+	// the latest At, then the last recorded. ErrNotFound when there is none.
+	Consent(ctx context.Context, persons []string) (ConsentRow, error)
 
 	// Claim leases up to max due deliveries of one destination to holder until
 	// the given time, oldest due first, and counts an attempt on each. Two

@@ -87,6 +87,24 @@ var gatewayRows = []Row{
 		FixFR: "Vérifiez confidentialityCode ; le document a été transmis.", FixEN: "Check confidentialityCode; the document was sent on.",
 	},
 	{
+		Code: "GW-OPPOSED", HTTP: 422, FHIR: "suppressed", HL7: refused906, SMTP: SMTP{550, "5.7.1"},
+		FR: "Le patient s'oppose à l'alimentation de son DMP.", EN: "The patient opposes the feeding of the DMP.",
+		FixFR:        "Rien n'est déposé. Si le patient a changé d'avis, envoyez un ADT dont ZFA-9 vaut INO, puis renvoyez le document.",
+		FixEN:        "Nothing is deposited. If the patient changed their mind, send an ADT with ZFA-9 INO, then send the document again.",
+		Requirements: []string{"SC.DMP/ALI/PROG.10"},
+	},
+	{
+		Code: "GW-CONSENT-UNKNOWN", HTTP: 422, FHIR: "business-rule", HL7: refused906, SMTP: SMTP{550, "5.7.1"},
+		FR: "Aucun ADT n'a dit si le patient s'oppose à l'alimentation de son DMP.", EN: "No ADT has told whether the patient opposes the feeding of the DMP.",
+		FixFR: "Envoyez un ADT PAM.fr avec ZFA-9 (INO ou IO) ; le réglage accept.opposition dit si le document part en attendant.",
+		FixEN: "Send a PAM.fr ADT with ZFA-9 (INO or IO); the setting accept.opposition says whether the document leaves meanwhile.",
+	},
+	{
+		Code: "GW-CONSENT-UNLINKED", HTTP: 422, FHIR: "required", HL7: refused906, SMTP: SMTP{550, "5.6.0"},
+		FR: "L'opposition du patient ne peut être rattachée à personne : PID-3 ne porte ni INS ni identifiant local.", EN: "The opposition of the patient belongs to nobody: PID-3 has neither an INS nor a local id.",
+		FixFR: "Ajoutez en PID-3 l'INS avec son autorité, ou l'IPP (type PI).", FixEN: "Add the INS with its authority, or the local patient number (type PI), in PID-3.",
+	},
+	{
 		Code: "GW-EXPIRED", HTTP: 504, FHIR: "timeout", HL7: refused906, SMTP: SMTP{550, "5.4.7"},
 		FR: "Envoi abandonné : le destinataire est resté indisponible trop longtemps.", EN: "Given up: the other side stayed unavailable for too long.",
 		FixFR: "Rétablissez la liaison, puis renvoyez le document.", FixEN: "Restore the link, then send the document again.",

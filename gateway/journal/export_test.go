@@ -18,6 +18,7 @@ var HotQueries = map[string]string{
 	"held":            heldQuery,
 	"letter":          letterQuery,
 	"message":         messageQuery,
+	"consent":         consentQuery,
 	"list by state":   `SELECT id FROM submission WHERE finess_geo = ? AND state = ? ORDER BY seq DESC LIMIT 5`,
 	"login":           loginQuery,
 	"logins":          loginsQuery,

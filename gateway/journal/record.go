@@ -69,6 +69,11 @@ func (j *Journal) Record(ctx context.Context, e gateway.Entry) error {
 				return err
 			}
 		}
+		for _, c := range e.Consents {
+			if err := insertConsent(ctx, tx, row, c); err != nil {
+				return err
+			}
+		}
 		return nil
 	})
 	return j.taken(err)
@@ -96,6 +101,11 @@ func prepare(e gateway.Entry) (row submissionRow, message, warnings string, err 
 	for _, ev := range e.Events {
 		if ev.Submission != s.ID {
 			return row, "", "", &Error{code: FaultEntry, cause: errors.New("an event of another submission")}
+		}
+	}
+	for _, c := range e.Consents {
+		if c.Person == "" || c.Feeding == "" || c.At.IsZero() {
+			return row, "", "", &Error{code: FaultEntry, cause: errors.New("a consent without person, answer or time")}
 		}
 	}
 	row = submissionRow{Submission: s}

@@ -187,5 +187,6 @@ func Test(t *testing.T, open Open) {
 	t.Run("waiting", func(t *testing.T) { testWaiting(t, open) })
 	t.Run("apply", func(t *testing.T) { testApply(t, open) })
 	t.Run("letter-order", func(t *testing.T) { testLetterOrder(t, open) })
+	t.Run("consent", func(t *testing.T) { testConsent(t, open) })
 	t.Run("sweep", func(t *testing.T) { testSweep(t, open) })
 }
