@@ -38,6 +38,7 @@ var excepted = exceptions{
 		"GW-BLOB-MISSING":     "the folder of bytes must be restored",
 		"GW-BLOB-DAMAGED":     "the folder of bytes must be restored",
 		"GW-JOURNAL-LOCKED":   "the other gateway must be stopped",
+		"STORE-LOCKED":        "the other store must be stopped",
 		"GW-JOURNAL-ENTRY":    "a defect of the program",
 	},
 	shared: map[string]string{

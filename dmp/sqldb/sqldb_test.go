@@ -399,3 +399,28 @@ func TestOpenRefuses(t *testing.T) {
 		wantCode(t, err, sqldb.FaultStorage)
 	})
 }
+
+func TestLock(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "lock")
+	first, err := sqldb.Lock(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sqldb.Lock(name); !errors.Is(err, sqldb.ErrLocked) {
+		t.Errorf("held twice: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := sqldb.Lock(name)
+	if err != nil {
+		t.Fatal("not given back:", err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+	var known *sqldb.Error
+	if _, err := sqldb.Lock(filepath.Join(name, "below a file")); !errors.As(err, &known) || known.FaultCode() != sqldb.FaultStorage || errors.Is(err, sqldb.ErrLocked) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -70,6 +70,9 @@ const (
 	FaultLotConflict   = "STORE-LOT-CONFLICT"   // lot already there with other content
 	FaultUnknownTarget = "STORE-UNKNOWN-TARGET" // replaced document unknown
 	FaultNotCurrent    = "STORE-NOT-CURRENT"    // replaced document not the latest
+
+	// The folder.
+	FaultLocked = "STORE-LOCKED" // another process holds it
 )
 
 // maxIssues bounds an OperationOutcome.

@@ -21,6 +21,8 @@
 // only added to. lastUpdated grows strictly within a patient. A superseded
 // document changes no more, except to be deleted.
 //
+// The folder belongs to one process and is refused to a second one.
+//
 // Every exchange leaves an audit row, refusals included, before it is answered;
 // rows are chained by a hash for each patient ([Store.VerifyAudit]).
 //
@@ -85,6 +87,7 @@ import (
 
 	"github.com/passerelle-sante/passerelle/dmp/blob"
 	"github.com/passerelle-sante/passerelle/dmp/sqldb"
+	"github.com/passerelle-sante/passerelle/gateway/fault"
 	"github.com/passerelle-sante/passerelle/ins"
 )
 
@@ -100,7 +103,7 @@ type Limits struct {
 
 // Config says where the store is and whom it believes.
 type Config struct {
-	Dir        string // store.db and blobs/; created if absent
+	Dir        string // store.db, blobs/ and lock; created if absent, and held by one process
 	BaseURL    string // FHIR base, as callers see it
 	Issuers    []Issuer
 	HTTPClient *http.Client // for the keys of issuers; required with issuers
@@ -114,6 +117,7 @@ type Config struct {
 // Store is the server. It is an [http.Handler].
 type Store struct {
 	base      *url.URL
+	lock      io.Closer
 	db        *sqldb.DB
 	blobs     *blob.Folder
 	issuers   map[string]*issuer
@@ -154,28 +158,47 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		}
 		s.issuers[i.Issuer] = &issuer{Issuer: i, client: cfg.HTTPClient, clock: cfg.Clock}
 	}
-	// The folder of bytes goes first: it makes the folder of the database.
-	s.blobs, err = blob.Open(blob.Config{Dir: filepath.Join(cfg.Dir, "blobs"), Clock: cfg.Clock, Reserve: cfg.Reserve})
+	if err := blob.MakeDir(cfg.Dir); err != nil {
+		return nil, err
+	}
+	// Before anything else: opening the rest would disturb a running store.
+	s.lock, err = sqldb.Lock(filepath.Join(cfg.Dir, "lock"))
+	if errors.Is(err, sqldb.ErrLocked) {
+		return nil, refusals{fault.New(FaultLocked).Because(err)}
+	}
 	if err != nil {
 		return nil, err
 	}
-	steps, err := sqldb.Migrations(schema, "schema")
-	if err != nil {
-		return nil, err
-	}
-	s.db, err = sqldb.Open(ctx, sqldb.Config{Path: filepath.Join(cfg.Dir, "store.db"), Migrations: steps})
-	if err != nil {
-		return nil, err
-	}
-	if err := s.loadSecret(ctx); err != nil {
-		s.db.Close()
-		return nil, err
+	if err := s.open(ctx, cfg); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-// Close closes the store. Exchanges under way fail.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) open(ctx context.Context, cfg Config) error {
+	steps, err := sqldb.Migrations(schema, "schema")
+	if err != nil {
+		return err
+	}
+	s.blobs, err = blob.Open(blob.Config{Dir: filepath.Join(cfg.Dir, "blobs"), Clock: cfg.Clock, Reserve: cfg.Reserve})
+	if err != nil {
+		return err
+	}
+	s.db, err = sqldb.Open(ctx, sqldb.Config{Path: filepath.Join(cfg.Dir, "store.db"), Migrations: steps})
+	if err != nil {
+		return err
+	}
+	return s.loadSecret(ctx)
+}
+
+// Close closes the store and gives its folder back. Exchanges under way fail.
+func (s *Store) Close() error {
+	var errs []error
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
+	return errors.Join(append(errs, s.lock.Close())...)
+}
 
 // The states of a DMP.
 const (

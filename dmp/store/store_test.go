@@ -48,6 +48,49 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// TestOpenTwice: two processes could open one folder (found by the review of
+// issue 2).
+func TestOpenTwice(t *testing.T) {
+	dir := t.TempDir()
+	first := openStore(t, dir, time.Now())
+	cfg := Config{Dir: dir, BaseURL: "https://dmp.example/fhir", Clock: time.Now, Rand: rand.Reader, Logger: slog.New(slog.DiscardHandler)}
+	_, err := Open(t.Context(), cfg)
+	if f := faultsOf(err); err == nil || f[0].Code != FaultLocked {
+		t.Fatalf("opened twice: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// A store that could not be opened gives the folder back as well.
+	name := filepath.Join(dir, "store.db")
+	good, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, code string
+		content    []byte
+	}{{"fail/damaged", "GW-DATABASE-DAMAGED", bytes.Repeat([]byte("not a database "), 500)}, {"ok/mended", "", good}} {
+		if err := os.WriteFile(name, c.content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(t.Context(), cfg)
+		if err == nil {
+			err = s.Close()
+		}
+		if code := codeOf(err); code != c.code {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+func codeOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return faultsOf(err)[0].Code
+}
+
 // TestKeys keeps the names of patients across a reopening, and apart between
 // stores.
 func TestKeys(t *testing.T) {

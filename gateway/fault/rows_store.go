@@ -402,4 +402,12 @@ var storeRows = []Row{
 		FixFR: "Remplacez la dernière version du document.",
 		FixEN: "Replace the latest version of the document.",
 	},
+	{
+		Code: "STORE-LOCKED", Kind: Permanent, HTTP: 500, FHIR: "lock-error",
+		HL7: HL7{"AR", "207", "906"}, SMTP: SMTP{451, "4.3.0"},
+		FR:    "Le dossier de l'entrepôt de documents est déjà ouvert par un autre processus.",
+		EN:    "The folder of the document store is already open in another process.",
+		FixFR: "Arrêtez l'autre processus, ou donnez à chacun son dossier de données.",
+		FixEN: "Stop the other process, or give each its own data folder.",
+	},
 }

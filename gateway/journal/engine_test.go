@@ -40,7 +40,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"fail/no-folder", journal.Config{Clock: clock, Logger: logger}, ""},
 		{"fail/no-clock", journal.Config{Dir: t.TempDir(), Logger: logger}, ""},
 		{"fail/no-logger", journal.Config{Dir: t.TempDir(), Clock: clock}, ""},
-		{"fail/a-file-is-in-the-way", journal.Config{Dir: file, Clock: clock, Logger: logger}, journal.FaultStorage},
+		{"fail/a-file-is-in-the-way", journal.Config{Dir: file, Clock: clock, Logger: logger}, "GW-STORAGE"},
 		{"fail/damaged", journal.Config{Dir: damaged, Clock: clock, Logger: logger}, "GW-DATABASE-DAMAGED"},
 		{"fail/held-by-another", journal.Config{Dir: held, Clock: clock, Logger: logger}, journal.FaultLocked},
 	} {

@@ -3,9 +3,8 @@ package journal
 // The codes of this room's refusals. Those of the bytes and of the database are
 // declared where they are born, in dmp/blob and dmp/sqldb.
 const (
-	FaultLocked  = "GW-JOURNAL-LOCKED" // another process holds the folder
-	FaultEntry   = "GW-JOURNAL-ENTRY"  // what was to be recorded contradicts itself
-	FaultStorage = "GW-STORAGE"        // the lock cannot be made
+	FaultLocked = "GW-JOURNAL-LOCKED" // another process holds the folder
+	FaultEntry  = "GW-JOURNAL-ENTRY"  // what was to be recorded contradicts itself
 )
 
 // Error is a refusal of the journal.

@@ -110,7 +110,10 @@ func Open(ctx context.Context, cfg Config) (*Journal, error) {
 		return nil, err
 	}
 	// Before anything else: opening the rest would disturb a running gateway.
-	lock, err := lockFile(filepath.Join(cfg.Dir, "lock"))
+	lock, err := sqldb.Lock(filepath.Join(cfg.Dir, "lock"))
+	if errors.Is(err, sqldb.ErrLocked) {
+		err = &Error{code: FaultLocked, cause: err}
+	}
 	if err != nil {
 		return nil, err
 	}
