@@ -105,7 +105,8 @@ type AcceptConfig struct {
 	PDFA          string `yaml:"pdfa"`
 	Duplicates    string `yaml:"duplicates"`
 	StrictTargets bool   `yaml:"strict_targets"`
-	Zone          string `yaml:"zone"` // of times that carry no zone
+	Opposition    string `yaml:"opposition"` // while nothing is known of the patient's opposition to the DMP: proceed or hold
+	Zone          string `yaml:"zone"`       // of times that carry no zone
 }
 
 // DeliveryConfig is how often and how long a delivery is tried.
@@ -176,6 +177,7 @@ func (c *Config) defaults() {
 	or(&c.Accept.CDA, "blocking")
 	or(&c.Accept.PDFA, "warn")
 	or(&c.Accept.Duplicates, "warn")
+	or(&c.Accept.Opposition, gateway.OppositionProceed)
 	or(&c.Accept.Zone, "Europe/Paris")
 	or(&c.DMP.ClientID, "passerelle")
 	or(&c.DMP.Timeout, 30*time.Second)
@@ -227,6 +229,7 @@ func (c *Config) problems(now time.Time) []string {
 	p.oneOf("accept.cda", c.Accept.CDA, "blocking", "strict")
 	p.oneOf("accept.pdfa", c.Accept.PDFA, "warn", "require")
 	p.oneOf("accept.duplicates", c.Accept.Duplicates, "warn", "refuse")
+	p.oneOf("accept.opposition", c.Accept.Opposition, gateway.OppositionProceed, gateway.OppositionHold)
 	if _, err := time.LoadLocation(c.Accept.Zone); err != nil {
 		p.add("accept.zone", "fuseau horaire inconnu ; exemple : Europe/Paris")
 	}

@@ -96,6 +96,7 @@ func (m *Main) Start(ctx context.Context) (err error) {
 			Environment: ins.Environment(c.Environment), CDA: c.Accept.CDA, PDFA: c.Accept.PDFA,
 			Mail:       c.MSS != nil,
 			Duplicates: c.Accept.Duplicates, StrictTargets: c.Accept.StrictTargets, Zone: m.zone,
+			Opposition: c.Accept.Opposition,
 		},
 	}
 	archive, err := m.archive()
