@@ -280,6 +280,42 @@ func TestExactRetransmissionGetsTheStoredAnswer(t *testing.T) {
 	}
 }
 
+// TestTargetIsQueued: a document that waits for the DMP was unknown to what
+// follows it (found by the review of issue 2).
+func TestTargetIsQueued(t *testing.T) {
+	h := newHouse(t, func(g *gateway.Gateway) { g.Settings.StrictTargets = true })
+	send := func(control string, action dmp.Action, id, replaces int) gateway.Decision {
+		opt := testdata.CDAOptions{ID: testdata.DocumentID(id)}
+		if replaces > 0 {
+			opt.Replaces = testdata.DocumentID(replaces)
+		}
+		in := inbound(control, opt)
+		in.Action = action
+		return h.accept(in)
+	}
+	for _, c := range []struct {
+		name         string
+		action       dmp.Action
+		id, replaces int
+		app          string // of the refusal; empty: accepted without a warning about its target
+	}{
+		{"fed", dmp.New, 1, 0, ""},
+		{"replaced", dmp.Replace, 2, 1, ""},
+		{"replaced twice", dmp.Replace, 3, 1, "900"},
+		{"the replacement is deleted", dmp.Delete, 2, 0, ""},
+		{"and deleted again", dmp.Delete, 2, 0, "900"},
+		{"what was never fed", dmp.Delete, 9, 0, "900"},
+	} {
+		d := send("M-"+c.name, c.action, c.id, c.replaces)
+		switch {
+		case c.app == "" && (d.Outcome != gateway.Accepted || warned(d, gateway.FaultUnknownTarget)):
+			t.Errorf("%s: %v %v %v", c.name, d.Outcome, d.Faults, d.Warnings)
+		case c.app != "" && (d.Outcome != gateway.Refused || d.Faults[0].HL7.App != c.app):
+			t.Errorf("%s: %v %v", c.name, d.Outcome, d.Faults)
+		}
+	}
+}
+
 func TestRefusalStandsUntilTheRulesChange(t *testing.T) {
 	h := newHouse(t, func(g *gateway.Gateway) { g.Settings.StrictTargets = true })
 	in := inbound("M1", testdata.CDAOptions{ID: testdata.DocumentID(2), Replaces: testdata.DocumentID(1)})

@@ -208,7 +208,10 @@ type Journal interface {
 	// Submissions lists.
 	Submissions(ctx context.Context, q Query) ([]Submission, error)
 	// Fate says what is known of a document that this establishment (FINESS EJ)
-	// fed: zero value and ErrNotFound when nothing was fed under that id.
+	// fed, or will have fed once its due deliveries to the DMP are done, in their
+	// order: one that is to be fed is current, the target of a replacement or of a
+	// deletion superseded or deleted. What failed or was stopped counts for
+	// nothing. Zero value and ErrNotFound when nothing is known under that id.
 	Fate(ctx context.Context, finessEJ, uniqueID string) (DocumentFate, error)
 	// Consent gives the row that counts among those about any of the persons:
 	// the latest At, then the last recorded. ErrNotFound when there is none.

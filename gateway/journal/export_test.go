@@ -12,6 +12,8 @@ var HotQueries = map[string]string{
 	"deliveries":      deliveriesQuery,
 	"events":          eventsQuery,
 	"named":           namedQuery,
+	"fate":            fateQuery,
+	"queued fate":     queuedFateQuery,
 	"next due":        nextFreeQuery,
 	"next lease":      nextLeaseQuery,
 	"state":           stateQuery,

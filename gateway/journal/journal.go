@@ -56,9 +56,14 @@
 //     there is one: what the operator took and could not deliver is no success.
 //   - The code of a submission is that of its last failure; once all is done it
 //     has none, the timeline keeps the history.
+//   - The fate of a document counts what is queued for the DMP as if it were done:
+//     while the DMP is down, a replacement finds the document that it replaces,
+//     and a second replacement of it is refused as it would be otherwise.
 //   - A superseded document never becomes current again: sending a lot twice
 //     finds the document in the DMP and must not undo its replacement.
 //   - A delivery that waits for an earlier one has no next time of its own.
+//   - Of what was said of a patient nothing is overwritten; which row counts is
+//     found when asked.
 //   - A list gives submissions without their envelope and receipt: a page of
 //     them must stay small.
 //   - Below the reserve people can still log in: one of them must make room.

@@ -1,11 +1,13 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/passerelle-sante/passerelle/dmp/sqldb"
@@ -290,15 +292,56 @@ func inSites(sites []string) (where string, args []any) {
 	return fmt.Sprintf(`finess_geo IN (?%s)`, strings.Repeat(`, ?`, len(sites)-1)), args
 }
 
+// queuedFateQuery: what queued deliveries will make of a document.
+const queuedFateQuery = `SELECT s.seq AS place, CASE s.action WHEN 'delete' THEN 'deleted' ELSE 'current' END AS fate, '' AS replaced_by
+	FROM document AS f JOIN submission AS s ON s.seq = f.submission
+	WHERE f.unique_id = ? AND f.finess_ej = ? AND ` + queued + `
+	UNION ALL SELECT s.seq, 'superseded', f.unique_id
+	FROM document AS f JOIN submission AS s ON s.seq = f.submission
+	WHERE f.replaces = ? AND f.finess_ej = ? AND s.action = 'replace' AND ` + queued
+
+const queued = `EXISTS (SELECT 1 FROM delivery AS d
+	WHERE d.submission = f.submission AND d.destination = '` + gateway.DestinationDMP + `' AND d.state = 'due')`
+
+const fateQuery = `SELECT fate, replaced_by FROM document_fate WHERE finess_ej = ? AND unique_id = ?`
+
 // Fate implements [gateway.Journal].
 func (j *Journal) Fate(ctx context.Context, finessEJ, uniqueID string) (gateway.DocumentFate, error) {
-	f := gateway.DocumentFate{UniqueID: uniqueID}
+	var f gateway.DocumentFate
 	err := j.db.Read(ctx, func(tx *sqldb.Tx) error {
-		return tx.QueryRow(ctx, `SELECT fate, replaced_by FROM document_fate WHERE finess_ej = ? AND unique_id = ?`, finessEJ, uniqueID).
-			Scan(&f.Fate, &f.ReplacedBy)
+		f = gateway.DocumentFate{UniqueID: uniqueID}
+		err := tx.QueryRow(ctx, fateQuery, finessEJ, uniqueID).Scan(&f.Fate, &f.ReplacedBy)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		ahead, err := collect(ctx, tx, scanFate, queuedFateQuery, uniqueID, finessEJ, uniqueID, finessEJ)
+		slices.SortFunc(ahead, func(a, b queuedFate) int { return cmp.Compare(a.place, b.place) }) // as they will be done
+		for _, next := range ahead {
+			if f.Fate == gateway.FateSuperseded && next.Fate == gateway.FateCurrent {
+				continue // as when it is settled
+			}
+			f.Fate = next.Fate
+			if next.ReplacedBy != "" {
+				f.ReplacedBy = next.ReplacedBy
+			}
+		}
+		return err
 	})
-	if err != nil {
-		return gateway.DocumentFate{}, orNotFound(err)
+	switch {
+	case err != nil:
+		return gateway.DocumentFate{}, err
+	case f.Fate == "":
+		return gateway.DocumentFate{}, gateway.ErrNotFound
 	}
 	return f, nil
+}
+
+type queuedFate struct {
+	gateway.DocumentFate
+	place int64
+}
+
+func scanFate(r scanner) (f queuedFate, err error) {
+	err = r.Scan(&f.place, &f.Fate, &f.ReplacedBy)
+	return f, err
 }

@@ -182,6 +182,7 @@ func Test(t *testing.T, open Open) {
 	t.Run("list", func(t *testing.T) { testList(t, open) })
 	t.Run("claim", func(t *testing.T) { testClaim(t, open) })
 	t.Run("order", func(t *testing.T) { testOrder(t, open) })
+	t.Run("fate", func(t *testing.T) { testFate(t, open) })
 	t.Run("settle", func(t *testing.T) { testSettle(t, open) })
 	t.Run("mark-letter", func(t *testing.T) { testMarkLetter(t, open) })
 	t.Run("waiting", func(t *testing.T) { testWaiting(t, open) })
