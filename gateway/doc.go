@@ -68,6 +68,15 @@
 //     then on, and a crash in between reads it again under the same key.
 //   - An incoming letter is the same as an earlier one when sender, Message-ID
 //     and attachments agree: what operators add on the way does not count.
+//   - Opposition to the feeding of the DMP (ZFA of PAM.fr): IO stops deposits and
+//     replacements at delivery (Z01 N) and, because no other carrier tells the
+//     refusal of patient mail, letters to the patient too; mail to professionals
+//     and deletions pass. NA withdraws nothing. Nothing known feeds, and the
+//     timeline alone says so: a warning in every answer would be read by nobody;
+//     accept.opposition: hold stops it.
+//   - What an ADT says is found again, inside one legal entity, by the INS
+//     (whatever its status) or by a local number of the same authority. Merges of
+//     identities (A40) are not followed.
 //   - An operator that reports no delivery: the letter is done with a warning and
 //     no Z02 is sent, because none was seen.
 //

@@ -52,6 +52,7 @@ func TestCheck(t *testing.T) {
 		{"fail/port", func(c *Config) { c.HL7[0].Listen = "127.0.0.1:99999" }, []string{"hl7[0].listen"}},
 		{"fail/one port, two doors", func(c *Config) { c.HL7[0].Listen = c.Gateway.HTTPS }, []string{"même adresse"}},
 		{"fail/no HL7 port", func(c *Config) { c.HL7 = nil }, []string{"hl7 :"}},
+		{"fail/opposition", func(c *Config) { c.Accept.Opposition = "refuse" }, []string{"accept.opposition"}},
 		{"fail/time zone", func(c *Config) { c.Accept.Zone = "Lune/Mer" }, []string{"accept.zone"}},
 	}
 	for _, tt := range tests {

@@ -69,6 +69,8 @@
 //   - An INS without an authority in PID-3.4 counts as none. The billing number
 //     (type NH) is never an INS, whatever its OID.
 //   - TXA-13 is read on a replacement only; samples fill it on deletions too.
+//   - ZFA of an ADT is read wherever it stands, for its days alone. A code that
+//     PAM.fr does not have is told and left out: the ADT is kept all the same.
 //   - An RPPS or FINESS number sent bare gets the type digit of the national
 //     identifiers (8, 1).
 //   - Times that we write have no offset: no sample has one.
