@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
@@ -423,15 +422,6 @@ func edit(t *testing.T, text, path string, value any) string {
 	out, err := json.Marshal(root)
 	must(t, err)
 	return string(out)
-}
-
-// derOf is the certificate of a PEM file.
-func derOf(t *testing.T, file string) []byte {
-	t.Helper()
-	data, err := os.ReadFile(file)
-	must(t, err)
-	block, _ := pem.Decode(data)
-	return block.Bytes
 }
 
 // lines reads a stream line by line.
