@@ -54,7 +54,7 @@ type Submission struct {
 	INSStatus     string
 	Stay          string // keyed hash of the stay number; empty if none
 	State         State
-	Code          string          // first refusal, or last failure
+	Code          string          // first refusal, or last failure; when Done, that of a ZAM or MDN that could not be told
 	Warnings      []Note          // tolerated at the door
 	Envelope      json.RawMessage // the Inbound without its bytes; nil when refused
 	Receipt       []byte          // what the door answered

@@ -172,13 +172,37 @@ const stateQuery = `SELECT count(*),
 	COALESCE(SUM(CASE WHEN state = 'done' THEN 1 ELSE 0 END), 0)
 	FROM delivery WHERE submission = ? AND destination IN ` + outward
 
+const (
+	lastCodeQuery = `SELECT code FROM delivery
+		WHERE submission = ? AND destination IN ` + outward + ` AND state <> 'done' AND code <> ''
+		ORDER BY seq DESC LIMIT 1`
+	untoldQuery = `SELECT code FROM delivery
+		WHERE submission = ? AND destination NOT IN ` + outward + ` AND state = 'failed' AND code <> ''
+		ORDER BY seq DESC LIMIT 1`
+)
+
 // restate counts the state of a submission from its deliveries to the outside;
 // code is the failure that was just settled, if it was one. What waits for a
-// person waits on: no outcome takes it out of quarantine.
+// person waits on: no outcome takes it out of quarantine. Where nothing else
+// failed, the code is that of a ZAM or read receipt that was not taken: nobody
+// would see otherwise that the sender was never told.
 func restate(ctx context.Context, tx *sqldb.Tx, submission int64, code string) error {
 	var all, open, done int
 	err := tx.QueryRow(ctx, stateQuery, submission).Scan(&all, &open, &done)
-	if err != nil || all == 0 {
+	if err != nil {
+		return err
+	}
+	for _, query := range []string{lastCodeQuery, untoldQuery} {
+		if code != "" {
+			break
+		}
+		err := tx.QueryRow(ctx, query, submission).Scan(&code)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+	}
+	if all == 0 {
+		_, err = tx.Exec(ctx, `UPDATE submission SET code = ? WHERE seq = ? AND code = ''`, code, submission)
 		return err
 	}
 	state := gateway.Partial
@@ -189,14 +213,6 @@ func restate(ctx context.Context, tx *sqldb.Tx, submission int64, code string) e
 		state = gateway.Done
 	case done == 0:
 		state = gateway.Failed
-	}
-	if code == "" {
-		err := tx.QueryRow(ctx, `SELECT code FROM delivery
-			WHERE submission = ? AND destination IN `+outward+` AND state <> 'done' AND code <> ''
-			ORDER BY seq DESC LIMIT 1`, submission).Scan(&code)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return err
-		}
 	}
 	_, err = tx.Exec(ctx, `UPDATE submission SET state = ?, code = ? WHERE seq = ? AND state <> 'quarantined'`, string(state), code, submission)
 	return err

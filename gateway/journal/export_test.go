@@ -13,6 +13,8 @@ var HotQueries = map[string]string{
 	"events":          eventsQuery,
 	"named":           namedQuery,
 	"fate":            fateQuery,
+	"last code":       lastCodeQuery,
+	"untold":          untoldQuery,
 	"queued fate":     queuedFateQuery,
 	"next due":        nextFreeQuery,
 	"next lease":      nextLeaseQuery,

@@ -55,7 +55,9 @@
 //   - An attempt of the indicators ends as the last delivery report says, when
 //     there is one: what the operator took and could not deliver is no success.
 //   - The code of a submission is that of its last failure; once all is done it
-//     has none, the timeline keeps the history.
+//     has none, the timeline keeps the history. A ZAM or read receipt that the
+//     other side refused leaves the state alone and gives its code to a submission
+//     that has no other: it is done, and its sender was not told.
 //   - The fate of a document counts what is queued for the DMP as if it were done:
 //     while the DMP is down, a replacement finds the document that it replaces,
 //     and a second replacement of it is refused as it would be otherwise.

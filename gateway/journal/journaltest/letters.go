@@ -268,7 +268,7 @@ func testWaiting(t *testing.T, open Open) {
 		{"ok/state/partial", []string{gateway.DestinationDMP, toPat}, []gateway.State{gateway.Done, gateway.Failed}, gateway.Partial, "X1"},
 		{"ok/state/filed", []string{gateway.DestinationMDM}, []gateway.State{gateway.Done}, gateway.Done, ""},
 		{"ok/state/not-filed", []string{gateway.DestinationMDM}, []gateway.State{gateway.Failed}, gateway.Failed, "X0"},
-		{"ok/state/filed-but-not-told", []string{gateway.DestinationMDM, gateway.DestinationMDN}, []gateway.State{gateway.Done, gateway.Failed}, gateway.Done, ""},
+		{"ok/state/filed-but-not-told", []string{gateway.DestinationMDM, gateway.DestinationMDN}, []gateway.State{gateway.Done, gateway.Failed}, gateway.Done, "X1"},
 		{"ok/state/filed-and-not-told-yet", []string{gateway.DestinationMDM, gateway.DestinationMDN}, []gateway.State{gateway.Done, gateway.Due}, gateway.Done, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

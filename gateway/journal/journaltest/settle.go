@@ -48,8 +48,8 @@ func testSettle(t *testing.T, open Open) {
 		claim(t, j, gateway.DestinationZAM, "h", T0, 1)
 		settle(t, j, gateway.Settlement{Delivery: "zam-a", State: gateway.Failed, Code: "HL7-X", Events: []gateway.Event{event("a", "zam")}})
 		s := submission(t, j, "a")
-		if s.State != gateway.Done || s.Code != "" {
-			t.Fatalf("a ZAM is not what was asked for: %s %s", s.State, s.Code)
+		if s.State != gateway.Done {
+			t.Fatalf("a ZAM is not what was asked for: %s", s.State)
 		}
 	})
 	t.Run("ok/fates-follow-each-other", func(t *testing.T) {
@@ -126,6 +126,61 @@ func testSettle(t *testing.T, open Open) {
 			}
 		})
 	}
+	// A notice that the hospital refused left no trace on its submission (found by
+	// the review of issue 2).
+	for _, c := range []struct {
+		name   string
+		before gateway.State // of what was asked for
+		notice gateway.State
+		late   bool // what was asked for is settled after the notice
+		state  gateway.State
+		code   string
+	}{
+		{"ok/untold/refused", gateway.Done, gateway.Failed, false, gateway.Done, "ZAM"},
+		{"ok/untold/refused-before-the-end", gateway.Done, gateway.Failed, true, gateway.Done, "ZAM"},
+		{"ok/untold/tried-again", gateway.Done, gateway.Due, false, gateway.Done, ""},
+		{"ok/untold/taken", gateway.Done, gateway.Done, false, gateway.Done, ""},
+		{"ok/untold/what-was-asked-for-failed-too", gateway.Failed, gateway.Failed, false, gateway.Failed, "DMP"},
+		{"ok/untold/what-was-asked-for-fails-later", gateway.Failed, gateway.Failed, true, gateway.Failed, "DMP"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			j := open(t, NewClock())
+			e := Entry(t, j, "a", "1.1")
+			e.Deliveries = append(e.Deliveries, Notice("a"))
+			if err := j.Record(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+			claim(t, j, to, "h", T0, 1)
+			claim(t, j, gateway.DestinationZAM, "h", T0, 1)
+			order := []gateway.Settlement{{Delivery: "dmp-a", State: c.before, Code: "DMP"}, {Delivery: "zam-a", State: c.notice, Due: T0.Add(time.Hour), Code: "ZAM"}}
+			if c.late {
+				order[0], order[1] = order[1], order[0]
+			}
+			for _, s := range order {
+				if s.State == gateway.Done {
+					s.Code = ""
+				}
+				settle(t, j, s)
+			}
+			s := submission(t, j, "a")
+			if s.State != c.state || s.Code != c.code {
+				t.Fatalf("got %s %q, want %s %q", s.State, s.Code, c.state, c.code)
+			}
+		})
+	}
+	t.Run("ok/untold/nothing-was-asked-for", func(t *testing.T) {
+		j := open(t, NewClock())
+		e := Entry(t, j, "a")
+		e.Submission.State, e.Deliveries = gateway.Kept, []gateway.Delivery{Notice("a")}
+		if err := j.Record(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		claim(t, j, gateway.DestinationZAM, "h", T0, 1)
+		settle(t, j, gateway.Settlement{Delivery: "zam-a", State: gateway.Failed, Code: "ZAM"})
+		if s := submission(t, j, "a"); s.State != gateway.Kept || s.Code != "ZAM" {
+			t.Fatalf("got %s %q", s.State, s.Code)
+		}
+	})
 	// A settlement that cannot be committed leaves nothing.
 	for name, c := range map[string]struct {
 		s    gateway.Settlement
