@@ -212,10 +212,10 @@ func checkReplace(j *run, v *judgement) {
 }
 
 func checkDelete(j *run, v *judgement) {
-	first := j.script.scene["imagerie"]
-	if !v.need(len(j.zam(v, first, "Z01")) > 0 && j.zam(v, first, "Z01")[0].yes() == "Y", "Le document à supprimer n'avait pas été accepté par le DMP.") {
+	if !v.need(j.noDMP == "", "%s", j.noDMP) || !v.need(j.before.found == 1, "Le document à supprimer n'était pas au DMP.") {
 		return
 	}
+	v.cite(j.before.n)
 	if d, ok := j.stored(v, "suppression"); ok {
 		v.that(d.found == 0, "Le document supprimé ne se trouve plus au DMP (trouvés : %d).", d.found)
 	}
@@ -238,11 +238,13 @@ func checkMasked(j *run, v *judgement) {
 	if !v.need(c.code() == "AA", "« %s » n'a pas été accepté.", c.key) {
 		return
 	}
+	if !v.need(len(j.zam(v, c, "Z01")) > 0, "Le sort du document masqué n'est pas connu.") {
+		return
+	}
 	if d, ok := j.stored(v, "masque dmp"); ok {
 		// A professional other than the author does not even find it.
 		v.that(d.found == 0 || slices.Contains(d.labels, "MASQUE_PS"), "Le document arrive au DMP masqué aux professionnels (MASQUE_PS).")
 	}
-	v.that(slices.ContainsFunc(j.zam(v, c, "Z01"), func(t told) bool { return t.yes() == "Y" }), "Le DMP a accepté le document masqué (Z01 Y).")
 }
 
 func checkGateDMP(j *run, v *judgement) {

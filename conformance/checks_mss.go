@@ -187,8 +187,8 @@ func checkSubject(j *run, v *judgement) {
 
 func checkMDNAsked(j *run, v *judgement) {
 	j.each(v, func(l *letter, i int, what string) {
-		if !leaving[i].patient {
-			v.that(l.head("Disposition-Notification-To") != "", "%s : un accusé de lecture est demandé (Disposition-Notification-To).", what)
+		if leaving[i].key == "lettre" {
+			v.that(l.head("Disposition-Notification-To") != "", "%s, lecture à suivre (ACK_LECTURE_MSS) : un accusé de lecture est demandé (Disposition-Notification-To).", what)
 		}
 	})
 }

@@ -41,6 +41,7 @@ type letter struct {
 	entries  map[string][]byte // of the XDM archive, by upper-case path
 	metadata *xmlquery.Node
 	ids      []string // uniqueIds of the documents: of METADATA.XML and of the CDA themselves
+	unzipped int      // bytes
 	n        int      // exchange
 }
 
@@ -129,7 +130,6 @@ func (l *letter) unzip(data []byte) error {
 	if len(z.File) > maxEntries {
 		return errors.New("the archive has too many entries")
 	}
-	total := 0
 	for _, f := range z.File {
 		r, err := f.Open()
 		if err != nil {
@@ -139,7 +139,7 @@ func (l *letter) unzip(data []byte) error {
 		if err := errors.Join(err, r.Close()); err != nil {
 			return err
 		}
-		if total += len(content); len(content) > maxEntry || total > maxUnzip {
+		if l.unzipped += len(content); len(content) > maxEntry || l.unzipped > maxUnzip {
 			return errors.New("the archive is too large")
 		}
 		l.entries[strings.ToUpper(f.Name)] = content

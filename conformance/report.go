@@ -96,10 +96,7 @@ func (r *Result) Render(dir string) error {
 	return nil
 }
 
-var (
-	matricule = regexp.MustCompile(`\b[1-478]\d{4}(?:\d\d|2[AB])\d{6}(?:\d\d)?\b`)
-	longRun   = regexp.MustCompile(`(?:[A-Za-z0-9+/=]{60,}\n){2,}[A-Za-z0-9+/=]*|[A-Za-z0-9+/=]{120,}`)
-)
+var matricule = regexp.MustCompile(`\b[1-478]\d{4}(?:\d\d|2[AB])\d{6}(?:\d\d)?\b`)
 
 // Mask hides the matricules of the people of the run, and whatever looks like
 // one.
@@ -127,11 +124,7 @@ func (r *Result) excerpt(dir string, b Bytes) string {
 	if err != nil {
 		return "(preuve absente du dossier)"
 	}
-	text := strings.ToValidUTF8(string(data), "·")
-	text = strings.ReplaceAll(text, "\r\n", "\n")
-	text = strings.NewReplacer("\r", "\n", "\x0b", "", "\x1c", "").Replace(text)
-	text = longRun.ReplaceAllStringFunc(text, func(s string) string { return fmt.Sprintf("…(%d caractères)…", len(s)) })
-	text = r.Mask(text)
+	text := r.Mask(elide(data, 2*maxExcerpt))
 	if cut := maxExcerpt; len(text) > cut {
 		for !utf8.RuneStart(text[cut]) {
 			cut--
@@ -139,6 +132,53 @@ func (r *Result) excerpt(dir string, b Bytes) string {
 		text = text[:cut] + "\n…(suite dans le fichier)"
 	}
 	return text
+}
+
+// elide is the beginning of bytes as text, line ends made plain, with a count in
+// place of each long run of base64, whole or cut into lines.
+func elide(data []byte, limit int) string {
+	var out strings.Builder
+	for i := 0; i < len(data) && out.Len() < limit; {
+		if n, chars := base64Run(data[i:]); chars >= 120 {
+			fmt.Fprintf(&out, "…(%d caractères)…", chars)
+			i += n
+			continue
+		}
+		// To the end of the word: it is no long run.
+		end := i + 1
+		for end < len(data) && end-i < 120 && isBase64(data[i]) && isBase64(data[end]) {
+			end++
+		}
+		out.Write(data[i:end])
+		i = end
+	}
+	text := strings.ReplaceAll(strings.ToValidUTF8(out.String(), "·"), "\r\n", "\n")
+	return strings.NewReplacer("\r", "\n", "\x0b", "", "\x1c", "").Replace(text)
+}
+
+// base64Run is how many bytes a run of base64 takes, and how many of them are
+// not line ends. A line is continued by another when it has 60 characters.
+func base64Run(data []byte) (n, chars int) {
+	line := 0
+	for n < len(data) {
+		switch {
+		case isBase64(data[n]):
+			line++
+			chars++
+		case (data[n] == '\n' || data[n] == '\r' && n+1 < len(data) && data[n+1] == '\n') && line >= 60:
+			if data[n] == '\n' {
+				line = 0
+			}
+		default:
+			return n, chars
+		}
+		n++
+	}
+	return n, chars
+}
+
+func isBase64(c byte) bool {
+	return c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' || c == '='
 }
 
 var verdictClass = map[Verdict]string{Conform: "ok", NotConform: "ko", NotTested: "nt", NotConcern: "so"}

@@ -43,6 +43,7 @@ type run struct {
 	noLink string // why its link is not cut
 	queued bool   // a ZAM came while the link was cut
 	taken  map[string]document
+	before document // what will be deleted, before it is
 }
 
 // Run plays the scenes, judges every scenario and writes the folder Out:
@@ -111,6 +112,9 @@ func (j *run) playAll(ctx context.Context) error {
 	bio := j.script.scene["biologie"]
 	again, n, _ := j.wire.mllp(ctx, "Même message une seconde fois", bio.message)
 	bio.again, bio.n = again, append(bio.n, n)
+	if j.noDMP == "" {
+		j.before = j.wire.document(ctx, j.script.me, j.script.scene["imagerie"].doc, false)
+	}
 	for _, key := range j.script.second() {
 		j.play(ctx, j.script.scene[key])
 	}
@@ -177,9 +181,13 @@ func (j *run) await(ctx context.Context, each func()) error {
 			left, last = n, now
 		}
 		if n == 0 || now.Sub(last) > j.Quiet || now.Sub(began) > j.Wait {
+			// What has not come is not waited for a second time; it is still seen if it comes.
+			for _, key := range j.script.order {
+				j.script.scene[key].waited = true
+			}
 			return ctx.Err()
 		}
-		if err := j.Sleep(ctx, 50*time.Millisecond); err != nil {
+		if err := j.Sleep(ctx, 80*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -189,7 +197,7 @@ func (j *run) await(ctx context.Context, each func()) error {
 func (j *run) missing() (n int) {
 	for _, key := range j.script.order {
 		c := j.script.scene[key]
-		if !c.sent {
+		if !c.sent || c.waited {
 			continue
 		}
 		n += max(0, len(c.zams)-len(j.zams(c)))
@@ -215,7 +223,12 @@ func (j *run) lookHospital(ctx context.Context) {
 			Ack string `json:"ack"`
 		} `json:"messages"`
 	}
-	n, err := j.wire.json(ctx, "Messages reçus par l'établissement", j.target.Hospital.Messages, &view)
+	// The newest are enough: what was seen before is known.
+	link := j.target.Hospital.Messages
+	if !strings.Contains(link, "?") {
+		link += "?limit=100"
+	}
+	n, err := j.wire.json(ctx, "Messages reçus par l'établissement", link, &view)
 	if err != nil {
 		return // looked at again; what stays missing is said
 	}
@@ -271,7 +284,7 @@ func (j *run) lookBoxes(ctx context.Context, all bool) {
 	for _, key := range j.script.order {
 		c := j.script.scene[key]
 		for _, box := range c.boxes {
-			if all || slices.Contains(c.mail, box) && j.letter(c, box) == nil || c.mdn && j.receipt(c) == nil {
+			if all || !c.waited && (slices.Contains(c.mail, box) && j.letter(c, box) == nil || c.mdn && j.receipt(c) == nil) {
 				want[box] = c.sent || want[box]
 			}
 		}

@@ -28,6 +28,7 @@ type scene struct {
 	mdn     bool     // a receipt is waited for by the correspondent
 
 	sent   bool
+	waited bool // a round ended since
 	ack    er7
 	raw    []byte // the acknowledgement
 	again  []byte // that of the same bytes sent a second time
@@ -57,7 +58,7 @@ func newScript(t Target, stamp int64) *script {
 
 func (s *script) next(key string) *scene {
 	s.count++
-	c := &scene{key: key, control: fmt.Sprintf("C%s-%d", strconv.FormatInt(s.stamp, 36), s.count), doc: testdata.DocumentID(int(s.stamp)*100 + s.count)}
+	c := &scene{key: key, control: fmt.Sprintf("C%s-%d", strconv.FormatInt(s.stamp, 36), s.count), doc: testdata.DocumentID(int(s.stamp)*1000 + s.count)}
 	s.scene[key] = c
 	s.order = append(s.order, key)
 	return c

@@ -4,7 +4,7 @@ package fault
 var conformanceRows = []Row{
 	{
 		Code: "CONF-CATALOGUE", Kind: Permanent, HTTP: 500, FHIR: "exception",
-		HL7: HL7{"AR", "207", "906"}, SMTP: SMTP{554, "5.3.0"},
+		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{554, "5.3.0"},
 		FR:    "Le catalogue des exigences est illisible ou incohérent.",
 		EN:    "The catalogue of requirements is unreadable or inconsistent.",
 		FixFR: "Corrigez l'entrée nommée, ou revenez à une édition livrée avec le programme.",
@@ -28,7 +28,7 @@ var conformanceRows = []Row{
 	},
 	{
 		Code: "CONF-RUN", Kind: Permanent, HTTP: 500, FHIR: "exception",
-		HL7: HL7{"AR", "207", "906"}, SMTP: SMTP{554, "5.3.0"},
+		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{554, "5.3.0"},
 		FR:    "Le dossier du jugement ne peut pas être lu ou écrit.",
 		EN:    "The folder of the judgement cannot be read or written.",
 		FixFR: "Donnez un dossier neuf à --out, avec de la place ; pour relire, un dossier qui contient run.json.",
