@@ -229,7 +229,7 @@ func (s submitter) Submit(ctx context.Context, p gateway.Posting) gateway.Posted
 	}
 	o := outcomes[0]
 	posted := gateway.Posted{Err: o.Err, Unknown: o.Fate == operator.Unknown, Report: o.DSN, Reply: o.Queue}
-	if o.Err != nil {
+	if o.Err != nil && o.SMTP != 0 { // otherwise nobody answered: the row of the error says it
 		posted.Code = o.ErrorCode()
 	}
 	return posted

@@ -195,7 +195,7 @@ func TestLetterOverSize(t *testing.T) {
 	r.control(http.MethodPut, "/operator/rules", map[string]any{"size": 20000, "recipients": 100})
 	ack := r.send(mailedTo("SIZE1", "dr.taille@test-ci-sis.mssante.fr", testdata.MessageOptions{}))
 	r.ended(field(ack, "MSA", 3))
-	if got := r.said("SIZE1"); !strings.HasPrefix(got, "Z02 N") {
+	if got := r.said("SIZE1"); got != "Z02 N 552" {
 		t.Errorf("told %q", got)
 	}
 }
