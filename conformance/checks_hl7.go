@@ -187,9 +187,9 @@ func (j *run) stored(v *judgement, key string) (document, bool) {
 	if !v.need(j.noDMP == "", "%s", j.noDMP) || !v.answered(c) {
 		return document{}, false
 	}
-	d := j.taken[key]
+	d, looked := j.taken[key]
 	v.cite(d.n)
-	return d, v.need(d.err == nil, "La recherche au DMP a échoué pour « %s ».", key)
+	return d, v.need(looked && d.err == nil, "La recherche au DMP a échoué pour « %s ».", key)
 }
 
 func checkFeed(j *run, v *judgement) {
@@ -248,14 +248,14 @@ func checkMasked(j *run, v *judgement) {
 }
 
 func checkGateDMP(j *run, v *judgement) {
-	if d, ok := j.stored(v, "non qualifiee dmp"); ok {
+	if d, ok := j.stored(v, "non qualifiee dmp"); ok && v.need(j.taken["lettre"].found > 0, "Le document ordinaire n'est pas au DMP non plus : rien n'est prouvé.") {
 		v.that(d.found == 0, "Un document dont l'identité n'est pas qualifiée (PID-32 = PROV) n'arrive pas au DMP (trouvés : %d).", d.found)
 	}
 }
 
 func checkGateMail(j *run, v *judgement) {
 	c := j.about(v, "non qualifiee courriel")[0]
-	if !v.answered(c) {
+	if !v.answered(c) || !j.posts(v, 0) {
 		return
 	}
 	l := j.letter(c, c.boxes[0])

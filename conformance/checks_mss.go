@@ -2,7 +2,7 @@ package conformance
 
 import (
 	"bytes"
-	"crypto/sha1" //nolint:gosec // the digest that XDS metadata carries
+	"crypto/sha1"
 	"encoding/hex"
 	"path"
 	"regexp"
@@ -73,6 +73,13 @@ func (j *run) each(v *judgement, see func(l *letter, i int, what string)) {
 		v.cite(l.n)
 		see(l, i, "« "+want.key+" » "+to)
 	}
+}
+
+// posts says that the ordinary letter came: that another did not proves nothing
+// of a gateway that sends none.
+func (j *run) posts(v *judgement, box int) bool {
+	c := j.script.scene["lettre"]
+	return v.need(j.letter(c, c.boxes[box]) != nil, "Le courriel ordinaire n'est pas arrivé non plus : rien n'est prouvé.")
 }
 
 func checkHeaderINS(j *run, v *judgement) {
@@ -152,7 +159,7 @@ func (j *run) described(v *judgement, l *letter, what string) {
 	}
 	for i := range min(len(uris), len(hashes)) {
 		data := l.entries[strings.ToUpper(path.Join(dir, uris[i]))]
-		sum := sha1.Sum(data)
+		sum := sha1.Sum(data) // the digest that XDS metadata carries
 		v.that(data != nil && strings.EqualFold(hashes[i], hex.EncodeToString(sum[:])), "%s : l'empreinte de METADATA.XML est celle du fichier %s.", what, uris[i])
 	}
 }
@@ -319,7 +326,7 @@ func checkPatientLetter(j *run, v *judgement) {
 
 func checkPatientRefused(j *run, v *judgement) {
 	c := j.about(v, "patient sans INS")[0]
-	if !v.answered(c) {
+	if !v.answered(c) || !j.posts(v, 1) {
 		return
 	}
 	l := j.letter(c, j.script.patientBox())
@@ -331,7 +338,7 @@ func checkPatientRefused(j *run, v *judgement) {
 
 func checkInvisible(j *run, v *judgement) {
 	c := j.about(v, "invisible")[0]
-	if v.answered(c) {
+	if v.answered(c) && j.posts(v, 1) {
 		l := j.letter(c, j.script.patientBox())
 		if l != nil {
 			v.cite(l.n)
@@ -349,7 +356,7 @@ func checkInvisible(j *run, v *judgement) {
 
 func checkMaskedMail(j *run, v *judgement) {
 	c := j.about(v, "masque")[0]
-	if !v.answered(c) {
+	if !v.answered(c) || !j.posts(v, 0) {
 		return
 	}
 	l := j.letter(c, c.boxes[0])
@@ -388,6 +395,7 @@ func checkInboundPatient(j *run, v *judgement) {
 		v.that(len(j.filed(c)) == 0, "Un courriel dont METADATA.XML nomme un autre patient que le CDA n'est rangé dans aucun dossier.")
 	}
 	right := j.about(v, "recu")[0]
+	v.need(len(j.filed(right)) > 0, "Aucun courriel n'est rangé : que l'autre ne le soit pas ne prouve rien.")
 	for _, t := range j.filed(right) {
 		v.cite(t.n)
 		v.that(strings.Contains(t.m.get("PID", 3, 0), j.script.me.Matricule), "Le document est rangé au patient que nomme le patientId de METADATA.XML.")

@@ -101,6 +101,31 @@ func TestLetterChecks(t *testing.T) {
 	})
 }
 
+// A gateway that accepts all and does nothing is not praised for what it does
+// not send.
+func TestInertia(t *testing.T) {
+	j := &run{boxes: map[string][]*letter{}, state: map[string][]string{}, taken: map[string]document{}, noLink: "rien",
+		target: Target{Personas: testdata.Personas(), Patients: testdata.Patients()}}
+	j.script = newScript(j.target, 1)
+	j.script.hl7("file d'attente", testdata.MessageOptions{})
+	j.script.second()
+	for key, c := range j.script.scene {
+		c.sent, c.ack = true, readER7([]byte("MSH|^~\\&|||||||ACK\rMSA|AA|"+c.control))
+		c.again = []byte("MSA|AA")
+		j.taken[key] = document{n: 1}
+	}
+	for name, c := range checks {
+		v := &judgement{}
+		c(j, v)
+		switch got, _ := v.verdict(); {
+		case got != Conform:
+		case name == "hl7-accept", name == "hl7-correlation", name == "hl7-duplicate": // these it did
+		default:
+			t.Errorf("%s is conforme of a gateway that does nothing", name)
+		}
+	}
+}
+
 // Every check survives a run where nothing was answered, and praises nothing.
 func TestSilence(t *testing.T) {
 	j := &run{boxes: map[string][]*letter{}, state: map[string][]string{}, taken: map[string]document{}, noDMP: "rien", noLink: "rien",

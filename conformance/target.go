@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -12,8 +13,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"bytes"
 
 	"go.yaml.in/yaml/v3"
 
