@@ -50,7 +50,7 @@ type run struct {
 // run.json, rapport.html, junit.xml and the bytes of every exchange.
 func Run(ctx context.Context, c Config) (*Result, error) {
 	if c.Clock == nil || c.Sleep == nil || c.Catalogue == nil || c.Out == "" || c.Quiet <= 0 || c.Wait <= 0 {
-		return nil, &Fault{FaultRun, "configuration", errors.New("Clock, Sleep, Catalogue, Out, Quiet and Wait are wanted")}
+		return nil, &Fault{FaultRun, "configuration", errors.New("a judgement needs Clock, Sleep, Catalogue, Out, Quiet and Wait")}
 	}
 	if _, err := os.Stat(filepath.Join(c.Out, runFile)); err == nil {
 		return nil, &Fault{FaultRun, c.Out, errors.New("the folder already holds a run")}
