@@ -94,5 +94,6 @@
 // Incoming mail: receipts to their letters; a letter whose archive, CDA and
 // metadata agree and whose patient is exactly one person held as qualified to
 // the hospital as an MDM, then a read receipt to its sender; everything else to
-// quarantine, with the reason. Never a guess.
+// quarantine, with the reason. Never a guess. One mailbox belongs to one
+// journal: two gateways that read the same mailbox would each file what they see.
 package gateway

@@ -107,6 +107,27 @@ func TestInitThenCheck(t *testing.T) {
 	}
 }
 
+// The commented section of mail, once uncommented, reads as one.
+func TestInitMailSection(t *testing.T) {
+	text := string(initYAML)
+	from := strings.Index(text, "# mss:\n")
+	to := from + strings.Index(text[from:], "\n\n")
+	section := strings.ReplaceAll("\n"+text[from:to], "\n# ", "\n")
+	file := filepath.Join(t.TempDir(), "gateway.yaml")
+	if err := os.WriteFile(file, []byte(text[:from]+section+text[to:]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := loadConfig(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range c.problems(time.Now()) {
+		if strings.HasPrefix(p, "mss") && !strings.Contains(p, "certificat") && !strings.Contains(p, "identites.json") {
+			t.Error(p)
+		}
+	}
+}
+
 func TestUsage(t *testing.T) {
 	dir := t.TempDir()
 	bad := filepath.Join(dir, "bad.yaml")

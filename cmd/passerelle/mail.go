@@ -69,12 +69,11 @@ func (c *Config) mssProblems(p *problemList, now time.Time) {
 		return
 	}
 	p.require("mss.nil", m.NIL)
-	for at, address := range map[string]string{"mss.mailbox": m.Mailbox, "mss.reply_to": m.ReplyTo} {
-		if address == "" && at == "mss.reply_to" {
-			continue
-		}
-		if _, err := mss.ParseAddress(address); err != nil {
-			p.add(at, "adresse de messagerie attendue")
+	// Without a reply address a letter could be refused after its message was
+	// accepted, for a setting that is ours.
+	for _, a := range [][2]string{{"mss.mailbox", m.Mailbox}, {"mss.reply_to", m.ReplyTo}} {
+		if _, err := mss.ParseAddress(a[1]); err != nil {
+			p.add(a[0], "adresse de messagerie attendue")
 		}
 	}
 	p.address("mss.smtp", m.SMTP)
