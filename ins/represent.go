@@ -223,8 +223,9 @@ func ParseXDSPatientID(s string) (Pair, error) {
 	if len(cx) != 5 || cx[0] == "" || cx[1] != "" || cx[2] != "" || cx[4] != "NH" && cx[4] != "INS" {
 		return Pair{}, bad
 	}
+	// HD.1 stays empty in XDS (ITI TF-3, 4.2.3.1.5), whatever HL7 v2 puts there.
 	hd := strings.Split(cx[3], "&")
-	if len(hd) != 3 || hd[2] != "ISO" {
+	if len(hd) != 3 || hd[0] != "" || hd[2] != "ISO" {
 		return Pair{}, bad
 	}
 	switch oid := OID(hd[1]); {

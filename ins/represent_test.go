@@ -115,6 +115,8 @@ func TestXDSPatientID(t *testing.T) {
 		"279035121518989^^^1.2.250.1.213.1.4.10&ISO^NH":   ins.FaultPatientID,
 		"279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH^": ins.FaultPatientID,
 		"^^^&1.2.250.1.213.1.4.10&ISO^NH":                 ins.FaultPatientID,
+		// Found by fuzzing in CI: an authority name that nobody would write back.
+		"279035121518989^^^0&1.2.250.1.213.1.4.10&ISO^NH": ins.FaultPatientID,
 		"279035121518989^^^&1.2.250.1.213.1.4.2&ISO^NH":   ins.FaultRetired,
 		"279035121518989^^^&1.2.3&ISO^NH":                 ins.FaultOID,
 	} {

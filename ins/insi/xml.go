@@ -66,7 +66,7 @@ func readXML(data []byte) (*element, error) {
 	d := xml.NewDecoder(bytes.NewReader(data))
 	var root *element
 	var open []*element
-	var texts []strings.Builder
+	var texts []*strings.Builder // by address: a Builder must not move once written to
 	for count, first := 0, true; ; first = false {
 		token, err := d.Token()
 		if errors.Is(err, io.EOF) {
@@ -91,7 +91,7 @@ func readXML(data []byte) (*element, error) {
 				parent := open[len(open)-1]
 				parent.children = append(parent.children, e)
 			}
-			open, texts = append(open, e), append(texts, strings.Builder{})
+			open, texts = append(open, e), append(texts, new(strings.Builder))
 		case xml.EndElement:
 			last := len(open) - 1
 			open[last].text = texts[last].String()
