@@ -19,6 +19,7 @@ type Batch struct {
 	Today       time.Time   // birth dates are judged against it when it is not zero
 	Places      *COG        // birth places are looked up when it is not nil
 	Progress    func(Summary)
+	Found       func(Finding) // called with each finding, in the order of the output
 }
 
 // Summary counts the lines judged, the header left out.
@@ -37,7 +38,7 @@ const (
 
 // Run reads identities as CSV and writes the verdict of each as CSV, in the
 // order of the input: line, verdict (ok, warning, error), findings as
-// code@field. No matricule or trait is written. The first line names the
+// code@field, with the separator of the input. No matricule or trait is written. The first line names the
 // columns, in any order: matricule, oid, status, birth_name, first_given,
 // given_names, birth_date, sex, birth_place; others are ignored. The separator
 // is a semicolon if the first line holds one, else a comma. A matricule may be
@@ -55,6 +56,7 @@ func (b Batch) Run(ctx context.Context, w io.Writer, r io.Reader) (Summary, erro
 		return sum, err
 	}
 	out := csv.NewWriter(w)
+	out.Comma = lines.Comma                                // what opened the one opens the other
 	_ = out.Write([]string{"line", "verdict", "findings"}) // Flush and Error tell
 	line := 1
 	for {
@@ -87,6 +89,11 @@ func (b Batch) Run(ctx context.Context, w io.Writer, r io.Reader) (Summary, erro
 		default:
 			out.Flush()
 			return sum, fmt.Errorf("ins: batch: %w", err)
+		}
+		if b.Found != nil {
+			for _, f := range findings {
+				b.Found(f)
+			}
 		}
 		_ = out.Write([]string{strconv.Itoa(line), sum.add(findings), writeFindings(findings)})
 		if out.Error() != nil {

@@ -9,7 +9,10 @@ import (
 )
 
 type insCmd struct {
-	Check insCheckCmd `cmd:"" help:"Juge la forme et la clé d'un matricule INS."`
+	Check      insCheckCmd      `cmd:"" help:"Juge la forme et la clé d'un matricule INS."`
+	Batch      insBatchCmd      `cmd:"" help:"Juge un fichier CSV d'identités, une par ligne, et écrit le verdict de chacune."`
+	Scan       insScanCmd       `cmd:"" help:"Lit un datamatrix INS : texte d'une douchette ou image."`
+	Datamatrix insDatamatrixCmd `cmd:"" help:"Dessine le datamatrix INS d'une identité qualifiée (PNG, SVG) ou en donne le texte."`
 }
 
 type insCheckCmd struct {
@@ -26,6 +29,8 @@ type insFinding struct {
 	Text     string `json:"text"`
 	Remedy   string `json:"remedy"`
 }
+
+var severityFR = map[string]string{"error": "erreur", "warning": "avertissement"}
 
 // Run says what is wrong. Exit 0 when the matricule is valid, 1 when it is not;
 // a warning alone is valid.
@@ -61,7 +66,7 @@ func (c *insCheckCmd) Run(e *env) error {
 	} else {
 		fmt.Fprintln(e.out, map[bool]string{true: "Matricule valide.", false: "Matricule non valide."}[valid])
 		for _, f := range findings {
-			fmt.Fprintf(e.out, "  - %s (%s) : %s %s\n", f.Code, map[string]string{"error": "erreur", "warning": "avertissement"}[f.Severity], f.Text, f.Remedy)
+			fmt.Fprintf(e.out, "  - %s (%s) : %s %s\n", f.Code, severityFR[f.Severity], f.Text, f.Remedy)
 		}
 	}
 	if !valid {

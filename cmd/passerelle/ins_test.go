@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -35,5 +37,89 @@ func TestINSCheck(t *testing.T) {
 				t.Errorf("nothing about %q in:\n%s", tt.says, &out)
 			}
 		})
+	}
+}
+
+func TestINSBatch(t *testing.T) {
+	dir := t.TempDir()
+	in, result := filepath.Join(dir, "in.csv"), filepath.Join(dir, "out.csv")
+	tests := []struct {
+		name, csv string
+		args      []string
+		code      int
+		result    string
+		says      string
+	}{
+		{"ok/one-good-line", "matricule;oid\n2 79 03 51 215 189 89;1.2.250.1.213.1.4.10\n", nil, 0, "line;verdict;findings\n2;ok;\n", "1 identités : 1 sans remarque"},
+		{"ok/warning", "matricule,oid\n279035121518988,1.2.250.1.213.1.4.10\n", nil, 0, "line,verdict,findings\n2,warning,INS-KEY@matricule\n", "INS-KEY (avertissement)"},
+		{"ok/machine", "matricule\n180032B02040123\n", []string{"--json"}, 0, "line,verdict,findings\n2,ok,\n", `"findings":[]`},
+		{"fail/wrong-key", "matricule\n180032B02040124\n180032B02040124\n", nil, exitWrong, "line,verdict,findings\n2,error,INS-KEY@matricule\n3,error,INS-KEY@matricule\n", "2 × INS-KEY (erreur)"},
+		{"fail/test-identity-in-production", "matricule;oid\n279035121518989;1.2.250.1.213.1.4.10\n", []string{"--env", "production"}, exitWrong, "line;verdict;findings\n2;error;INS-TEST-OID@oid\n", "INS-TEST-OID"},
+		{"fail/no-column", "a;b\n1;2\n", nil, exitFailure, "", "INS-LINE"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_ = os.Remove(result)
+			if err := os.WriteFile(in, []byte(tt.csv), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var out bytes.Buffer
+			if code := run(t.Context(), append([]string{"ins", "batch", in, "--out", result}, tt.args...), &out, &out); code != tt.code {
+				t.Errorf("exit %d, want %d\n%s", code, tt.code, &out)
+			}
+			if got, _ := os.ReadFile(result); string(got) != tt.result {
+				t.Errorf("result %q, want %q", got, tt.result)
+			}
+			if !strings.Contains(out.String(), tt.says) {
+				t.Errorf("nothing about %q in:\n%s", tt.says, &out)
+			}
+		})
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, ".*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestINSDatamatrix(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, status string) string {
+		file := filepath.Join(dir, name)
+		id := `{"matricule":"279035121518989","oid":"1.2.250.1.213.1.4.10","status":"` + status + `","traits":{"birth_name":"PAT-TROIS","first_given":"DOMINIQUE","given_names":"DOMINIQUE MARIE-LOUISE","sex":"F","birth_date":"1979-03-28","birth_place":"51215"}}`
+		if err := os.WriteFile(file, []byte(id), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	qualified, retrieved := write("qual.json", "QUAL"), write("recup.json", "RECUP")
+	png, svg := filepath.Join(dir, "a.png"), filepath.Join(dir, "a.svg")
+	text := "IS010000000000000000000000S1279035121518989S21.2.250.1.213.1.4.10S3DOMINIQUE MARIE-LOUISE\x1dS4PAT-TROIS\x1dS5FS628-03-1979S751215"
+	for _, tt := range []struct {
+		name string
+		args []string
+		code int
+		says string
+	}{
+		{"ok/text", []string{"datamatrix", qualified}, 0, text},
+		{"ok/images", []string{"datamatrix", qualified, "--png", png, "--svg", svg}, 0, ""},
+		{"ok/image-read-back", []string{"scan", "--image", png}, 0, "2 79 03 51 215 189 89"},
+		{"ok/scan-never-qualifies", []string{"scan", text, "--json"}, 0, `"status":"PROV"`},
+		{"fail/not-qualified", []string{"datamatrix", retrieved, "--png", filepath.Join(dir, "b.png")}, exitWrong, "INS-"},
+		{"fail/no-identity", []string{"datamatrix", png}, exitUsage, "JSON"},
+		{"fail/module", []string{"datamatrix", qualified, "--png", png, "--module", "90"}, exitUsage, "--module"},
+		{"fail/no-datamatrix", []string{"scan", "DC04"}, exitWrong, "SCAN-HEADER"},
+		{"fail/no-image", []string{"scan", "--image", qualified}, exitWrong, "SCAN-"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out bytes.Buffer
+			if code := run(t.Context(), append([]string{"ins"}, tt.args...), &out, &out); code != tt.code || !strings.Contains(out.String(), tt.says) {
+				t.Errorf("exit %d, want %d and %q\n%s", code, tt.code, tt.says, &out)
+			}
+		})
+	}
+	if _, err := os.Stat(filepath.Join(dir, "b.png")); err == nil {
+		t.Error("a symbol was drawn of an identity that is not qualified")
+	}
+	if drawn, err := os.ReadFile(svg); err != nil || !bytes.Contains(drawn, []byte("<svg")) {
+		t.Errorf("no drawing: %v", err)
 	}
 }

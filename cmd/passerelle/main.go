@@ -128,5 +128,8 @@ func explain(err error) string {
 	if f.Code == fault.Internal {
 		return err.Error()
 	}
+	if err.Error() == f.Code {
+		return fmt.Sprintf("%s %s [%s]", f.FR, f.FixFR, f.Code)
+	}
 	return fmt.Sprintf("%s %s [%s : %v]", f.FR, f.FixFR, f.Code, err)
 }
