@@ -61,10 +61,12 @@ func (s *Sandbox) knobs() []knob {
 		{Path: "/dmp/counters", state: func() any { return s.dmp.troubles.seen(false) }, Values: nil,
 			Description: "Requêtes reçues, traitées, répondues par le DMP. DELETE remet à zéro.",
 			reset:       func() error { s.dmp.troubles.seen(true); return nil }},
-		{Path: "/dmp/token", state: func() any { return map[string]int{"lifetime_seconds": int(s.auth.getLifetime().Seconds())} },
-			Values:      map[string]string{"lifetime_seconds": "1 à 86400"},
-			Description: "Durée de vie des jetons émis par le serveur d'autorisation du DMP. DELETE revient à une heure.",
-			set:         s.setTokenLifetime, reset: func() error { s.auth.setLifetime(time.Hour); return nil }},
+		{Path: "/dmp/token", state: func() any {
+			return map[string]any{"lifetime_seconds": int(s.auth.getLifetime().Seconds()), "cnf": s.auth.getCNF()}
+		},
+			Values:      map[string]string{"lifetime_seconds": "1 à 86400", "cnf": "rfc (RFC 8705) ou hex (empreinte hexadécimale en base64, vue dans des exemples de l'ANS)"},
+			Description: "Jetons émis par le serveur d'autorisation du DMP : durée de vie, forme de cnf. DELETE revient à une heure et à la RFC.",
+			set:         s.setTokenHabits, reset: func() error { s.auth.setLifetime(time.Hour); s.auth.setCNF(cnfRFC); return nil }},
 		{Path: "/hospital/faults", state: func() any { return s.hospital.troubles.get() },
 			Values: map[string]any{"mode": hospitalModes, "path": "filtre : début de MSH-9, par exemple ZAM^Z01", "count": filter, "ms": "slow",
 				"code": "refuse : AE ou AR", "bytes": "cut : octets de l'acquittement"},
@@ -131,17 +133,22 @@ func setTroubles(body []byte, modes []Mode, apply func(...Trouble)) error {
 	return nil
 }
 
-func (s *Sandbox) setTokenLifetime(body []byte) error {
-	var v struct {
-		Seconds int `json:"lifetime_seconds"`
-	}
+func (s *Sandbox) setTokenHabits(body []byte) error {
+	v := struct {
+		Seconds int    `json:"lifetime_seconds"`
+		CNF     string `json:"cnf"`
+	}{int(s.auth.getLifetime().Seconds()), s.auth.getCNF()}
 	if err := decodeStrict(body, &v); err != nil {
 		return err
 	}
 	if v.Seconds < 1 || v.Seconds > 86400 {
 		return errors.New("lifetime_seconds va de 1 à 86400")
 	}
+	if v.CNF != cnfRFC && v.CNF != cnfHex {
+		return errors.New("cnf vaut rfc ou hex")
+	}
 	s.auth.setLifetime(time.Duration(v.Seconds) * time.Second)
+	s.auth.setCNF(v.CNF)
 	return nil
 }
 

@@ -54,6 +54,8 @@ type authServer struct {
 	mu        sync.Mutex
 	lifetime  time.Duration
 	exchanged map[string]time.Time // PSC tokens that passed, until they expire
+	revoked   map[string]time.Time // jti of our tokens, until they expire
+	legacyCNF bool                 // cnf as some material of the ANS has it
 }
 
 func newAuthServer(issuer, keyFile string, ca *x509.CertPool, now func() time.Time, random io.Reader) (*authServer, error) {
@@ -124,10 +126,11 @@ func (s *authServer) getLifetime() time.Duration {
 
 func (s *authServer) register(mux *http.ServeMux) {
 	mux.HandleFunc("/token", s.token)
+	mux.HandleFunc("/revoke", s.revoke)
 	mux.HandleFunc("GET /jwks", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.keys) })
 	mux.HandleFunc("GET /.well-known/oauth-authorization-server", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]any{
-			"issuer": s.issuer, "token_endpoint": s.issuer + "/token", "jwks_uri": s.issuer + "/jwks",
+			"issuer": s.issuer, "token_endpoint": s.issuer + "/token", "revocation_endpoint": s.issuer + "/revoke", "jwks_uri": s.issuer + "/jwks",
 			"response_types_supported":                   []string{}, // no authorization endpoint
 			"grant_types_supported":                      []string{grantClient, grantExchange, GrantPersona},
 			"scopes_supported":                           []string{"dmp"},
@@ -249,9 +252,13 @@ func personaClaims(name string) (map[string]any, error) {
 	if p.ID == "" {
 		return nil, refuseToken(http.StatusBadRequest, "invalid_grant", "persona inconnue du bac à sable")
 	}
+	return professionalClaims(p), nil
+}
+
+func professionalClaims(p testdata.Persona) map[string]any {
 	return map[string]any{"sub": p.NationalID, "mode": "direct", "SubjectNameID": p.NationalID,
 		"SubjectRole": []string{p.Profession + "^" + roleSystem}, "given_name": p.Given, "family_name": p.Family,
-		"acr": "eidas1"}, nil
+		"acr": "eidas1"}
 }
 
 func (s *authServer) issue(client string, cert *x509.Certificate, claims map[string]any) (map[string]any, error) {
@@ -263,7 +270,7 @@ func (s *authServer) issue(client string, cert *x509.Certificate, claims map[str
 	claims["iss"], claims["aud"], claims["client_id"], claims["scope"] = s.issuer, "dmp", client, "dmp"
 	claims["iat"], claims["nbf"], claims["exp"] = now.Unix(), now.Unix(), now.Add(lifetime).Unix()
 	claims["jti"] = base64.RawURLEncoding.EncodeToString(id[:])
-	claims["cnf"] = map[string]string{"x5t#S256": thumbprint(cert)}
+	claims["cnf"] = map[string]string{"x5t#S256": s.confirmation(cert)}
 	token, err := jwt.Signed(s.signer).Claims(claims).Serialize()
 	if err != nil {
 		return nil, fmt.Errorf("sim: token: %w", err)

@@ -18,11 +18,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-
-	"github.com/passerelle-sante/passerelle/testdata"
 )
 
 // PSCRealm is the path of the issuer, as Pro Santé Connect has it.
@@ -49,6 +48,7 @@ type PSCClient struct {
 	RedirectURIs   []string // byte-exact
 	PostLogoutURIs []string // byte-exact
 	MTLSOnly       bool     // espace de Confiance: a secret is not enough
+	CIBA           bool     // enabled on request, as outside
 }
 
 // PSCConfig says where a simulated Pro Santé Connect stands. Everything is
@@ -74,8 +74,13 @@ type PSCConfig struct {
 //   - PKCE is checked when a challenge is sent, and only S256; it is not
 //     required, because nothing says that Pro Santé Connect requires it.
 //   - The refresh token is not revoked when it is used.
-//   - CIBA is advertised, as outside, and answers unauthorized_client: no
-//     client of the sandbox is enabled for it.
+//   - CIBA is advertised, as outside, and off for every client until it is
+//     turned on. login_hint is the whole SubjectNameID: whether a bare RPPS
+//     passes outside is not known. The device is a page of the wallet, /ciba,
+//     or the control port; nobody is told that a request waits for them.
+//   - A login that a person lets time out comes back as Keycloak says it:
+//     temporarily_unavailable, authentication_expired.
+//   - A logout without id_token_hint is refused: there is no page to confirm it.
 type PSC struct {
 	cfg   PSCConfig
 	ready func() error // the keys are there
@@ -91,6 +96,9 @@ type PSC struct {
 	revoked  map[string]time.Time // jti of access tokens
 	faults   []PSCFault
 	access   time.Duration
+	asked    map[string]*pscAsked // CIBA, by auth_req_id
+	device   PSCDevice
+	skew     atomic.Int64 // of its clock
 }
 
 type pscKey struct {
@@ -123,7 +131,9 @@ func NewPSC(cfg PSCConfig) (*PSC, error) {
 		return nil, errors.New("sim: PSC: Issuer, Wallet, Dir, CA, Clock and Rand are required")
 	}
 	p := &PSC{cfg: cfg, clients: map[string]PSCClient{}, pages: map[string]pscRequest{}, codes: map[string]*pscCode{},
-		sessions: map[string]*pscSession{}, revoked: map[string]time.Time{}, access: pscAccessLife, secret: make([]byte, 32)}
+		sessions: map[string]*pscSession{}, revoked: map[string]time.Time{}, asked: map[string]*pscAsked{}, access: pscAccessLife,
+		device: PSCDevice{Interval: pscInterval}, secret: make([]byte, 32)}
+	p.cfg.Clock = func() time.Time { return cfg.Clock().Add(time.Duration(p.skew.Load())) }
 	if _, err := io.ReadFull(cfg.Rand, p.secret); err != nil {
 		return nil, fmt.Errorf("sim: PSC: %w", err)
 	}
@@ -199,6 +209,12 @@ func (p *PSC) SetAccessLife(d time.Duration) {
 	p.access = d
 }
 
+// SetSkew puts the clock of Pro Santé Connect ahead of everybody else's, or behind.
+func (p *PSC) SetSkew(d time.Duration) { p.skew.Store(int64(d)) }
+
+// Skew is by how much its clock is ahead.
+func (p *PSC) Skew() time.Duration { return time.Duration(p.skew.Load()) }
+
 // AccessLife is how long access tokens live.
 func (p *PSC) AccessLife() time.Duration {
 	p.mu.Lock()
@@ -265,15 +281,11 @@ func (p *PSC) Realm() http.Handler {
 	mux.HandleFunc("POST "+oidc+"/userinfo", p.userinfo)
 	mux.HandleFunc("GET "+oidc+"/logout", p.logout)
 	mux.HandleFunc("POST "+oidc+"/logout", p.logout)
-	mux.HandleFunc("POST "+oidc+"/ext/ciba/auth", func(w http.ResponseWriter, r *http.Request) {
-		if _, _, ok := p.authenticated(w, r); ok {
-			pscRefuse(w, http.StatusUnauthorized, "unauthorized_client", "CIBA n'est pas activé pour ce client")
-		}
-	})
+	mux.HandleFunc("POST "+oidc+"/ext/ciba/auth", p.cibaAuth)
 	return p.troubled(mux)
 }
 
-// Wallet is the login page.
+// Wallet is the login page, and the devices of CIBA.
 func (p *PSC) Wallet() http.Handler {
 	path := "/auth"
 	if u, err := url.Parse(p.cfg.Wallet); err == nil && u.Path != "" {
@@ -282,6 +294,8 @@ func (p *PSC) Wallet() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+path, p.authorize)
 	mux.HandleFunc("POST "+path, p.choose)
+	mux.HandleFunc("GET /ciba", p.devicePage)
+	mux.HandleFunc("POST /ciba", p.deviceAnswer)
 	return p.troubled(mux)
 }
 
@@ -460,16 +474,15 @@ func (p *PSC) tidy() {
 			delete(p.sessions, k)
 		}
 	}
+	for k, v := range p.asked {
+		// One that expired is remembered for a while, so that expired_token is said.
+		if now.After(v.expires.Add(pscPageLife)) || len(p.asked) > pscMost {
+			delete(p.asked, k)
+		}
+	}
 	for k, v := range p.revoked {
 		if now.After(v) || len(p.revoked) > pscMost {
 			delete(p.revoked, k)
 		}
 	}
-}
-
-// pscPerson is who logged in, by which means, and what is known of them.
-type pscPerson struct {
-	testdata.Persona
-	means string // CARD, MOBILE
-	kind  string // "", no-pro, student, non-care
 }

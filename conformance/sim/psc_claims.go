@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"cmp"
+	"maps"
 	"strings"
 
 	"github.com/passerelle-sante/passerelle/testdata"
@@ -12,7 +14,7 @@ const pscStorage = "00000000-0000-4000-8000-0000000000aa"
 func (p pscPerson) sub() string { return "f:" + pscStorage + ":" + p.NationalID }
 
 func (p pscPerson) otherIDs() []map[string]any {
-	return []map[string]any{{"identifiant": p.NationalID, "origine": "RPPS", "qualite": 1}}
+	return []map[string]any{{"identifiant": p.NationalID, "origine": cmp.Or(p.origin, "RPPS"), "qualite": 1}}
 }
 
 // Every leaf of an exercise and of an activity is always there, as a string.
@@ -44,6 +46,10 @@ func (p pscPerson) userinfo() map[string]any {
 	if p.kind == "no-pro" {
 		return claims
 	}
+	if p.exercises != nil {
+		p.tell(claims)
+		return claims
+	}
 	first := testdata.Establishments()[0]
 	claims["codeCivilite"] = p.Prefix
 	claims["codeGenreActivite"] = p.genre()
@@ -71,6 +77,42 @@ func (p pscPerson) userinfo() map[string]any {
 	e["activities"] = activities
 	claims["SubjectRefPro"] = map[string]any{"codeCivilite": p.Prefix, "exercices": []any{e}}
 	return claims
+}
+
+// tell says the exercises of a person who has their own. What stands beside
+// SubjectRefPro is of the first activity, and "" when there is none.
+func (p pscPerson) tell(claims map[string]any) {
+	list := []any{}
+	first := map[string]string{}
+	for i, own := range p.exercises {
+		leaves := maps.Clone(own.leaves)
+		leaves["codeProfession"], leaves["nomDexercice"], leaves["prenomDexercice"] = p.Profession, p.Family, p.Given
+		if p.kind == "student" {
+			leaves["codeCategorieProfessionnelle"] = "E"
+		}
+		activities := []any{}
+		for j, a := range own.activities {
+			a = maps.Clone(a)
+			if p.kind == "non-care" {
+				a["codeGenreActivite"] = "GENR04"
+			}
+			if i+j == 0 {
+				first = a
+			}
+			activities = append(activities, pscLeaves(pscActivityLeaves, a))
+		}
+		e := pscLeaves(pscExerciseLeaves, leaves)
+		e["activities"] = activities
+		list = append(list, e)
+	}
+	claims["codeCivilite"], claims["codeGenreActivite"] = p.Prefix, first["codeGenreActivite"]
+	claims["SubjectOrganization"], claims["SubjectOrganizationID"] = first["raisonSocialeSite"], first["identifiantTechniqueDeLaStructure"]
+	claims["Secteur_Activite"], claims["SubjectRole"] = "", []string{}
+	if len(p.exercises) > 0 {
+		claims["Secteur_Activite"] = first["codeSecteurDactivite"] + "^1.2.250.1.71.4.2.4"
+		claims["SubjectRole"] = []string{p.Profession + "^" + roleSystem}
+	}
+	claims["SubjectRefPro"] = map[string]any{"codeCivilite": p.Prefix, "exercices": list}
 }
 
 func (p pscPerson) genre() string {

@@ -65,5 +65,5 @@ func (s *authServer) exchangeClaims(form url.Values) (map[string]any, error) {
 		s.exchanged = map[string]time.Time{}
 	}
 	s.exchanged[jti] = until
-	return personaClaims(who.ID)
+	return professionalClaims(who.Persona), nil
 }

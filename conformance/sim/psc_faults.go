@@ -120,7 +120,7 @@ var pscTokenFaults = map[string]func(*forged) error{
 // pscOtherFaults concern something else than a token.
 var pscOtherFaults = []string{"down", "unavailable", "slow", "html", "discovery-issuer", "discovery-http",
 	"userinfo-sub", "userinfo-name-id", "userinfo-html", "userinfo-jwt", "callback-iss", "callback-state", "inactive",
-	"refresh-refused", "person-no-pro", "person-student", "person-non-care"}
+	"refresh-refused", "ciba-other-person", "ciba-slow-down", "ciba-channel", "person-no-pro", "person-student", "person-non-care"}
 
 // PSCFaults lists everything that can be made to go wrong.
 func PSCFaults() []string {

@@ -1,12 +1,11 @@
 package sim
 
 import (
+	"cmp"
 	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
-
-	"github.com/passerelle-sante/passerelle/testdata"
 )
 
 // authorize takes an authorization request. What concerns the client itself is
@@ -57,8 +56,9 @@ func (p *PSC) authorize(w http.ResponseWriter, r *http.Request) {
 	case q.Get("prompt") == "none":
 		refuse("login_required", "une connexion est nécessaire")
 	default:
-		if who := testdata.PersonaByID(q.Get("login_hint")); who.ID != "" && q.Get("login_hint") == who.NationalID {
-			p.grantCode(w, r, req, pscPerson{Persona: who, means: "CARD"})
+		if who, ok := pscPersonBy(q.Get("login_hint")); ok && q.Get("login_hint") == who.NationalID {
+			who.means = "CARD"
+			p.grantCode(w, r, req, who)
 			return
 		}
 		id, err := p.text(24)
@@ -70,7 +70,7 @@ func (p *PSC) authorize(w http.ResponseWriter, r *http.Request) {
 		p.tidy()
 		p.pages[id] = req
 		p.mu.Unlock()
-		p.page(w, http.StatusOK, pscPage{Client: client.ID, Request: id, Personas: testdata.Personas(), Unknown: q.Get("login_hint") != ""})
+		p.page(w, http.StatusOK, pscPage{Client: client.ID, Request: id, Personas: pscPeople(), Unknown: q.Get("login_hint") != ""})
 	}
 }
 
@@ -90,39 +90,55 @@ func (p *PSC) choose(w http.ResponseWriter, r *http.Request) {
 		p.page(w, http.StatusBadRequest, pscPage{Error: "Cette page a expiré ou a déjà servi : recommencez depuis votre logiciel."})
 		return
 	}
-	who := testdata.PersonaByID(r.PostForm.Get("persona"))
+	who, known := pscPersonBy(r.PostForm.Get("persona"))
 	means, outcome := r.PostForm.Get("means"), r.PostForm.Get("outcome")
-	if who.ID == "" || (means != "CARD" && means != "MOBILE") || !slices.Contains([]string{"", "refuse", "no-pro", "student", "non-care"}, outcome) {
+	if !known || (means != "CARD" && means != "MOBILE") || !slices.Contains([]string{"", "refuse", "timeout", "no-pro", "student", "non-care"}, outcome) {
 		p.page(w, http.StatusBadRequest, pscPage{Error: "Choix inconnu : recommencez depuis votre logiciel."})
 		return
 	}
-	if outcome == "refuse" {
+	switch outcome {
+	case "refuse":
 		p.redirect(w, r, req, url.Values{"error": {"access_denied"}, "error_description": {"Bac a sable : refus demande sur la page"}})
 		return
+	case "timeout":
+		p.redirect(w, r, req, url.Values{"error": {"temporarily_unavailable"}, "error_description": {"authentication_expired"}})
+		return
 	}
-	p.grantCode(w, r, req, pscPerson{Persona: who, means: means, kind: outcome})
+	who.means, who.kind = means, cmp.Or(outcome, who.kind)
+	p.grantCode(w, r, req, who)
 }
 
 func (p *PSC) grantCode(w http.ResponseWriter, r *http.Request, req pscRequest, who pscPerson) {
+	code, err1 := p.text(32)
+	session, err2 := p.begin(req.client, req.nonce, who)
+	if err1 != nil || err2 != nil {
+		p.redirect(w, r, req, url.Values{"error": {"server_error"}})
+		return
+	}
+	req.expires = p.cfg.Clock().Add(pscCodeLife)
+	p.mu.Lock()
+	p.codes[code] = &pscCode{pscRequest: req, session: session}
+	p.mu.Unlock()
+	p.redirect(w, r, req, url.Values{"code": {code}, "session_state": {session}})
+}
+
+// begin makes the session of a person who has just proved who they are.
+func (p *PSC) begin(client, nonce string, who pscPerson) (string, error) {
 	for _, kind := range []string{"no-pro", "student", "non-care"} {
 		if _, ok := p.strike("person-"+kind, ""); ok {
 			who.kind = kind
 		}
 	}
-	code, err1 := p.text(32)
-	session, err2 := p.uuid()
-	if err1 != nil || err2 != nil {
-		p.redirect(w, r, req, url.Values{"error": {"server_error"}})
-		return
+	id, err := p.uuid()
+	if err != nil {
+		return "", err
 	}
 	now := p.cfg.Clock()
-	req.expires = now.Add(pscCodeLife)
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.tidy()
-	p.sessions[session] = &pscSession{id: session, client: req.client, nonce: req.nonce, person: who, started: now, used: now}
-	p.codes[code] = &pscCode{pscRequest: req, session: session}
-	p.mu.Unlock()
-	p.redirect(w, r, req, url.Values{"code": {code}, "session_state": {session}})
+	p.sessions[id] = &pscSession{id: id, client: client, nonce: nonce, person: who, started: now, used: now}
+	return id, nil
 }
 
 // redirect goes back to the client, with state and iss (RFC 9207).
@@ -156,10 +172,15 @@ func (p *PSC) redirect(w http.ResponseWriter, r *http.Request, req pscRequest, a
 type pscPage struct {
 	Error, Client, Request string
 	Unknown                bool // the login_hint names nobody
-	Personas               []testdata.Persona
+	Personas               []pscPerson
+	Asked                  []pscAsked // on the devices
 }
 
 func (p *PSC) page(w http.ResponseWriter, status int, data pscPage) {
+	p.show(w, status, pscTemplate, data)
+}
+
+func (p *PSC) show(w http.ResponseWriter, status int, page *template.Template, data pscPage) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
@@ -167,7 +188,7 @@ func (p *PSC) page(w http.ResponseWriter, status int, data pscPage) {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_ = pscTemplate.Execute(w, data) // a browser that left is not our trouble
+	_ = page.Execute(w, data) // a browser that left is not our trouble
 }
 
 var pscTemplate = template.Must(template.New("psc").Parse(`<!doctype html>
@@ -206,6 +227,7 @@ button{background:#1f4fa3;color:#fff;border:0;border-radius:.3rem;padding:.7rem 
 <fieldset><legend>Résultat</legend>
 <label><input type="radio" name="outcome" value="" checked> Connexion réussie</label>
 <label><input type="radio" name="outcome" value="refuse"> Le professionnel refuse</label>
+<label><input type="radio" name="outcome" value="timeout"> Le professionnel ne répond pas à temps</label>
 <label><input type="radio" name="outcome" value="no-pro"> Connexion sans données professionnelles</label>
 <label><input type="radio" name="outcome" value="student"> Connexion d'un étudiant</label>
 <label><input type="radio" name="outcome" value="non-care"> Connexion avec une activité non soignante</label>

@@ -66,9 +66,10 @@ func (s *Sandbox) pscSecret() (string, error) {
 // caller does not hold the lock: Pro Santé Connect reads the clock under its own.
 func (s *Sandbox) registerPSC() {
 	s.mu.Lock()
-	redirect, v := s.redirect, s.vendor
+	redirect, v, habits := s.redirect, s.vendor, s.registration
 	s.mu.Unlock()
-	own := PSCClient{ID: s.info.PSC.ClientID, Secret: s.info.PSC.ClientSecret, CommonName: commonNames[roleClient]}
+	own := PSCClient{ID: s.info.PSC.ClientID, Secret: s.info.PSC.ClientSecret, CommonName: commonNames[roleClient],
+		MTLSOnly: habits.MTLSOnly, CIBA: habits.CIBA}
 	if redirect != "" {
 		own.RedirectURIs = []string{redirect}
 		own.PostLogoutURIs = []string{strings.TrimSuffix(redirect, "/callback") + "/"}
@@ -77,9 +78,30 @@ func (s *Sandbox) registerPSC() {
 	if v.ClientID == own.ID {
 		list[0].RedirectURIs = append(list[0].RedirectURIs, v.RedirectURI)
 	} else if v.ClientID != "" {
-		list = append(list, PSCClient{ID: v.ClientID, Secret: own.Secret, CommonName: own.CommonName, RedirectURIs: []string{v.RedirectURI}})
+		list = append(list, PSCClient{ID: v.ClientID, Secret: own.Secret, CommonName: own.CommonName, RedirectURIs: []string{v.RedirectURI},
+			MTLSOnly: habits.MTLSOnly, CIBA: habits.CIBA})
 	}
 	s.psc.SetClients(list...)
+}
+
+// PSCRegistration is what Pro Santé Connect grants the clients of the sandbox.
+type PSCRegistration struct {
+	MTLSOnly bool `json:"mtls_only"` // espace de Confiance: a secret is not enough
+	CIBA     bool `json:"ciba"`
+}
+
+// SetRegistration changes it; outside, the ANS does on request.
+func (s *Sandbox) SetRegistration(r PSCRegistration) {
+	s.mu.Lock()
+	s.registration = r
+	s.mu.Unlock()
+	s.registerPSC()
+}
+
+func (s *Sandbox) registered() PSCRegistration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.registration
 }
 
 // SetRedirectURI registers where the gateway takes a browser back from Pro Santé
@@ -112,7 +134,8 @@ func (s *Sandbox) pscInfo() PSCInfo {
 }
 
 func (s *Sandbox) pscKnobs() []knob {
-	return []knob{
+	return append([]knob{
+		s.cibaKnob(),
 		{Path: "/psc/faults", state: func() any { return s.psc.Faults() },
 			Values: map[string]any{"fault": PSCFaults(), "token": []string{"id", "access", "userinfo"},
 				"path": "down, unavailable, slow, html : fin du chemin, par exemple /token", "count": "0 = jusqu'à remise à zéro", "ms": "slow"},
@@ -126,6 +149,54 @@ func (s *Sandbox) pscKnobs() []knob {
 			Values:      map[string]string{"lifetime_seconds": "1 à 86400"},
 			Description: "Durée de vie des jetons d'accès de Pro Santé Connect. DELETE revient à 120 secondes.",
 			set:         s.setPSCLife, reset: func() error { s.psc.SetAccessLife(0); return nil }},
+	}, s.pscMore()...)
+}
+
+// pscMore are the knobs of who may do what, and of time.
+func (s *Sandbox) pscMore() []knob {
+	return []knob{
+		{Path: "/psc/registration", state: func() any { return s.registered() }, Values: map[string]any{"ciba": []bool{false, true}, "mtls_only": []bool{false, true}},
+			Description: "Ce que Pro Santé Connect accorde aux clients du bac à sable : connexion sans navigateur (ciba, désactivée au départ comme à l'extérieur), certificat obligatoire (mtls_only).",
+			set: func(b []byte) error {
+				var v PSCRegistration
+				if err := decodeStrict(b, &v); err != nil {
+					return err
+				}
+				s.SetRegistration(v)
+				return nil
+			},
+			reset: func() error { s.SetRegistration(PSCRegistration{}); return nil }},
+		{Path: "/psc/clock", state: func() any { return map[string]string{"offset": s.psc.Skew().String()} },
+			Values:      map[string]string{"offset": `décalage de Pro Santé Connect seul, par exemple "45s" ou "-2m"`},
+			Description: "Horloge de Pro Santé Connect, par rapport au reste du bac à sable. DELETE la remet à l'heure.",
+			set: func(b []byte) error {
+				var v struct {
+					Offset string `json:"offset"`
+				}
+				if err := decodeStrict(b, &v); err != nil {
+					return err
+				}
+				d, err := time.ParseDuration(v.Offset)
+				if err != nil {
+					return errors.New(`offset est une durée, par exemple "45s"`)
+				}
+				s.psc.SetSkew(d)
+				return nil
+			},
+			reset: func() error { s.psc.SetSkew(0); return nil }},
+		{Path: "/psc/people", state: func() any {
+			type person struct {
+				ID         string `json:"id"`
+				NationalID string `json:"national_id"`
+				Profession string `json:"profession"`
+				Name       string `json:"name"`
+			}
+			var all []person
+			for _, p := range pscPeople() {
+				all = append(all, person{p.ID, p.NationalID, p.Profession, p.Name})
+			}
+			return all
+		}, Description: "Professionnels que connaît Pro Santé Connect ; national_id vaut login_hint."},
 	}
 }
 

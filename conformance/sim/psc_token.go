@@ -40,6 +40,12 @@ func (p *PSC) token(w http.ResponseWriter, r *http.Request) {
 		session, refused = p.redeem(client, form)
 	case "refresh_token":
 		session, refused = p.refresh(client, form)
+	case grantCIBA:
+		var code string
+		if session, code, refused = p.poll(client, form); code != "" {
+			pscRefuse(w, http.StatusBadRequest, code, refused)
+			return
+		}
 	case "":
 		pscRefuse(w, http.StatusBadRequest, "invalid_request", "grant_type manque")
 		return

@@ -118,12 +118,13 @@ type Sandbox struct {
 	insi          *INSi
 	insiGate      *gate
 
-	mu       sync.Mutex
-	offset   time.Duration
-	redirect string // of the gateway at Pro Santé Connect
-	vendor   VendorClient
-	once     sync.Once
-	err      error
+	mu           sync.Mutex
+	offset       time.Duration
+	redirect     string // of the gateway at Pro Santé Connect
+	vendor       VendorClient
+	registration PSCRegistration
+	once         sync.Once
+	err          error
 }
 
 // Start opens a sandbox. On failure nothing is left running.
@@ -211,8 +212,8 @@ func (s *Sandbox) start(ctx context.Context) error {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/fhir", records)
-	mux.Handle("/fhir/", records)
+	mux.Handle("/fhir", s.auth.unrevoked(records))
+	mux.Handle("/fhir/", s.auth.unrevoked(records))
 	s.auth.register(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		outcome(w, http.StatusNotFound, "not-found", "adresse inconnue ; le DMP est sous /fhir, les jetons sous /token")
