@@ -25,6 +25,9 @@
 // ISO-8859-15, named in the declaration. A document type declaration is
 // refused, entities apart. A self-rendering document (auto-présentable: a
 // stylesheet that wraps the ClinicalDocument) is read as the document inside.
+// What the standard forbids is refused, also where encoding/xml would let it
+// pass: no blank between attributes, an attribute that stands twice, a prefix
+// that nothing declares, a control character in a comment.
 // The narrative and the entries of a structured body are checked for
 // well-formedness and not kept; multimedia inside them is. The narrative is read
 // again, from the bytes, by what shows it.
@@ -69,7 +72,13 @@
 // and TestRuleTable applies them all. TestReferenceEdits compares the verdict
 // with the national one on 297 edits of published documents: 46 of 46 that must
 // pass and 251 of 251 that must fail agree (November 2026, go test -v -run
-// ReferenceEdits). BenchmarkCheck measures a full check.
+// ReferenceEdits).
+//
+// A full check of 300 KB takes 3 ms when it is as dense a level 3 as we could
+// make, 2 ms when it is level 1, and allocates 1.4 and 1.2 times the size of the
+// document in all (go test -run xxx -bench Check -count 5, on a busy machine of
+// two cores; smallest of five). FuzzScan holds the XML reader against
+// encoding/xml.
 //
 // TestReferencePDF finds every word of the narrative of the published level 3
 // documents in their rendered copy, by pdftotext and by our own reading;

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"testing"
 )
@@ -142,62 +141,5 @@ func TestReferenceEdits(t *testing.T) {
 	t.Logf("agreement: %d of %d that must pass, %d of %d that must fail", agree["PASS"], total["PASS"], agree["FAIL"], total["FAIL"])
 	if total["PASS"] == 0 || total["FAIL"] == 0 {
 		t.Error("no verdict to compare with")
-	}
-}
-
-// BenchmarkCheck is a full check: read, judge, derive.
-func BenchmarkCheck(b *testing.B) {
-	for _, c := range []struct{ name, file string }{
-		{"level3-ours-20KB", "level3.xml"},
-	} {
-		b.Run(c.name, func(b *testing.B) { benchmarkCheck(b, load(b, c.file)) })
-	}
-	b.Run("level3-300KB", func(b *testing.B) { benchmarkCheck(b, grown(b, 300<<10)) })
-	b.Run("level1-300KB", func(b *testing.B) {
-		doc, err := mutate(load(b, "level1.xml"), "text component/nonXMLBody/text "+strings.Repeat("JVBERi0x", 280<<10/8))
-		if err != nil {
-			b.Fatal(err)
-		}
-		benchmarkCheck(b, doc)
-	})
-}
-
-// grown makes a level 3 document of a size, of many sections with entries.
-func grown(t testing.TB, size int) []byte {
-	section := `<component><section><title>Section</title><text><table><tbody><tr><td>Analyse</td><td>12</td></tr></tbody></table></text>` +
-		strings.Repeat(`<entry><observation classCode="OBS" moodCode="EVN"><templateId root="1.3.6.1.4.1.19376.1.3.1.6"/><code code="718-7" codeSystem="2.16.840.1.113883.6.1"/>`+
-			`<statusCode code="completed"/><value value="12"/></observation></entry>`, 10) + `</section></component>`
-	doc := load(t, "level3.xml")
-	n := max(1, (size-len(doc))/len(section))
-	doc, err := mutate(doc, "into component/structuredBody "+strings.Repeat(section, n))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return doc
-}
-
-func benchmarkCheck(b *testing.B, doc []byte) {
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	kept, err := Read(doc)
-	if err != nil {
-		b.Fatal(err)
-	}
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	b.SetBytes(int64(len(doc)))
-	b.ReportAllocs()
-	defer b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(len(doc)), "kept/byte")
-	defer runtime.KeepAlive(kept)
-	for b.Loop() {
-		d, err := Read(doc)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if v := d.Verdict(); v.Worst() == Blocking {
-			b.Fatal(v.Findings)
-		}
-		d.Metadata(doc)
 	}
 }

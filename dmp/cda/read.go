@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/xml"
 	"errors"
-	"io"
 	"regexp"
 	"strings"
 	"time"
@@ -65,8 +64,7 @@ func (o Options) Read(data []byte) (*Document, error) {
 		return nil, bad
 	}
 	d := &Document{text: text, location: o.Location}
-	p := parser{doc: d, dec: xml.NewDecoder(bytes.NewReader(text)), bound: map[string]bool{"": true, nsXML: true, "xml": true, nsXMLNS: true}}
-	p.dec.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil } // decoded already
+	p := parser{doc: d, scan: scanner{text: text}, line: 1, names: map[string]string{}}
 	if bad := p.parse(); bad != nil {
 		return nil, bad
 	}
@@ -86,219 +84,205 @@ var paris = func() *time.Location {
 // parser builds the tree of one document. Outside the ClinicalDocument, in the
 // narrative and in entries it only checks.
 type parser struct {
-	doc   *Document
-	dec   *xml.Decoder
-	open  []frame
-	nodes int
-	roots int
-	bound map[string]bool // namespaces that the document declared so far
+	doc      *Document
+	scan     scanner
+	open     []*node // elements whose end tag has not come; nil when not kept
+	inside   int     // how many of them are kept
+	wrapping string  // namespace of the root
+	nodes    int
+	roots    int
+	counted  int               // offset up to which lines were counted
+	line     int               // line of that offset
+	names    map[string]string // of elements, attributes and namespaces, one string each
 }
 
-// frame is an element whose end tag has not come.
-type frame struct {
-	name xml.Name
-	node *node // nil when not kept
+// lineAt is the line of an offset, which never goes back.
+func (p *parser) lineAt(offset int) int {
+	p.line += bytes.Count(p.doc.text[p.counted:offset], []byte{'\n'})
+	p.counted = offset
+	return p.line
 }
 
 func (p *parser) fail(code string, err error) *Finding {
-	line, _ := p.dec.InputPos()
-	f := &Finding{Code: code, Severity: Blocking, Line: line, cause: err}
-	for i := len(p.open) - 1; i >= 0; i-- {
-		if n := p.open[i].node; n != nil {
-			f.XPath = n.xpath()
-			break
-		}
+	f := &Finding{Code: code, Severity: Blocking, Line: p.lineAt(p.scan.at), cause: err}
+	if n := p.kept(); n != nil {
+		f.XPath = n.xpath()
 	}
 	return f
 }
 
 func (p *parser) parse() *Finding {
+	s := &p.scan
 	for {
-		start := int(p.dec.InputOffset())
-		line, _ := p.dec.InputPos()
-		tok, err := p.dec.Token()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
+		kind, err := s.next()
+		switch {
+		case errors.Is(err, errTooMany):
+			return p.fail(FaultTooDeep, err)
+		case err != nil:
 			return p.fail(FaultXML, err)
 		}
-		switch t := tok.(type) {
-		case xml.StartElement:
-			if bad := p.start(t, start, line); bad != nil {
+		switch kind {
+		case startTag:
+			if bad := p.start(); bad != nil {
 				return bad
 			}
-		case xml.EndElement:
-			if n := p.open[len(p.open)-1].node; n != nil {
-				n.end = int(p.dec.InputOffset())
+		case endTag:
+			if n := p.open[len(p.open)-1]; n != nil {
+				n.end = s.at
+				p.inside--
 			}
 			p.open = p.open[:len(p.open)-1]
-		case xml.CharData:
+		case charData:
 			if len(p.open) == 0 {
-				if len(bytes.TrimSpace(t)) != 0 {
-					return p.fail(FaultXML, nil)
+				if s.chars.cdata || len(bytes.TrimSpace(s.chars.raw)) != 0 {
+					return p.fail(FaultXML, errSyntax)
 				}
 				continue
 			}
-			if n := p.open[len(p.open)-1].node; n != nil {
-				p.chars(n, t, start)
+			if n := p.open[len(p.open)-1]; n != nil && !n.opaque {
+				n.add(s.chars)
 			}
-		case xml.ProcInst:
-			if t.Target == "xml-stylesheet" {
-				p.sheet(href(t.Inst))
+		case instruction:
+			if string(s.local) == "xml-stylesheet" {
+				p.sheet(href(s.chars.raw))
 			}
-		case xml.Directive:
-			return p.directive(t)
+		case directive:
+			return p.directive(s.chars.raw)
+		case endOfText:
+			switch {
+			case p.roots == 0:
+				return p.fail(FaultXML, errUnclosed)
+			case p.doc.root == nil:
+				return p.fail(FaultNotCDA, nil)
+			}
+			return nil
 		}
 	}
-	switch {
-	case p.roots == 0:
-		return p.fail(FaultXML, nil)
-	case p.doc.root == nil:
-		return p.fail(FaultNotCDA, nil)
-	}
-	return nil
 }
 
-func (p *parser) start(t xml.StartElement, start, line int) *Finding {
+func (p *parser) start() *Finding {
+	s := &p.scan
 	if len(p.open) == 0 {
 		if p.roots++; p.roots > 1 {
-			return p.fail(FaultXML, nil)
+			return p.fail(FaultXML, errSyntax)
 		}
+		p.wrapping = s.space
 	}
-	if len(p.open) >= maxDepth || len(t.Attr) > maxAttrs {
+	if len(p.open) >= maxDepth {
 		return p.fail(FaultTooDeep, nil)
 	}
-	if twice(t.Attr) || p.unbound(t) {
-		return p.fail(FaultXML, nil)
-	}
-	if t.Name.Space == nsXSL && (t.Name.Local == "import" || t.Name.Local == "include") {
-		for _, a := range t.Attr {
-			if a.Name.Local == "href" && a.Name.Space == "" {
-				p.sheet(a.Value)
+	if s.space == nsXSL && (string(s.local) == "import" || string(s.local) == "include") {
+		for _, a := range s.attrs {
+			if string(a.local) == "href" && a.space == "" {
+				p.sheet(a.value.String())
 			}
 		}
 	}
-	f := frame{name: t.Name}
 	var parent *node
 	if len(p.open) > 0 {
-		parent = p.open[len(p.open)-1].node
+		parent = p.open[len(p.open)-1]
 	}
 	keep := false
 	switch {
 	case parent != nil && !parent.opaque:
 		keep = true
-	case p.inDocument():
+	case p.inside > 0:
 		// Under an entry only multimedia is kept, hung on the kept ancestor.
-		if keep = t.Name.Space == nsHL7 && t.Name.Local == "observationMedia"; keep {
+		if keep = s.space == nsHL7 && string(s.local) == "observationMedia"; keep {
 			parent = p.kept()
 		}
-	case t.Name.Space == nsHL7 && t.Name.Local == "ClinicalDocument":
+	case s.space == nsHL7 && string(s.local) == "ClinicalDocument":
 		if p.doc.root != nil {
 			return p.fail(FaultNotCDA, nil)
 		}
-		if len(p.open) > 0 && p.open[0].name.Space != nsXSL {
+		if len(p.open) > 0 && p.wrapping != nsXSL {
 			return p.fail(FaultNotCDA, nil) // wrapped in something that is no stylesheet
 		}
 		keep = true
 		p.doc.SelfRendering = len(p.open) > 0
 	}
+	var n *node
 	if keep {
 		if p.nodes++; p.nodes > maxNodes {
 			return p.fail(FaultTooDeep, nil)
 		}
-		n := &node{name: t.Name, attrs: plain(t.Attr), parent: parent, line: line, start: start}
-		n.opaque = n.is("entry") || n.is("text") && parent != nil && parent.is("section")
-		if parent == nil {
-			p.doc.root = n
-		} else {
-			parent.kids = append(parent.kids, n)
-		}
-		f.node = n
+		n = p.node(parent)
+		p.inside++
 	}
-	p.open = append(p.open, f)
+	p.open = append(p.open, n)
 	return nil
 }
 
-// inDocument tells whether the reader stands inside the ClinicalDocument.
-func (p *parser) inDocument() bool { return p.kept() != nil }
+// node keeps the start tag that was read.
+func (p *parser) node(parent *node) *node {
+	s := &p.scan
+	n := &node{name: xml.Name{Space: s.space, Local: p.word(s.local)}, parent: parent, line: p.lineAt(s.start), start: s.start}
+	if len(s.attrs) > 0 {
+		n.attrs = make([]xml.Attr, len(s.attrs))
+		for i, a := range s.attrs {
+			n.attrs[i] = xml.Attr{Name: xml.Name{Space: a.space, Local: p.word(a.local)}, Value: p.text(a.value)}
+		}
+	}
+	n.opaque = n.is("entry") || n.is("text") && parent != nil && parent.is("section")
+	if parent == nil {
+		p.doc.root = n
+	} else {
+		parent.kids = append(parent.kids, n)
+	}
+	return n
+}
+
+// Names and short values (OIDs, codes) stand again and again in a document:
+// one string serves them all.
+const maxWord, maxWords = 64, 4096
+
+func (p *parser) word(b []byte) string {
+	if w, ok := p.names[string(b)]; ok {
+		return w
+	}
+	w := string(b)
+	if len(w) <= maxWord && len(p.names) < maxWords {
+		p.names[w] = w
+	}
+	return w
+}
+
+func (p *parser) text(c chars) string {
+	if c.plain {
+		return p.word(c.raw)
+	}
+	return c.String()
+}
 
 // kept is the nearest open element that is kept.
 func (p *parser) kept() *node {
 	for i := len(p.open) - 1; i >= 0; i-- {
-		if n := p.open[i].node; n != nil {
+		if n := p.open[i]; n != nil {
 			return n
 		}
 	}
 	return nil
 }
 
-// chars adds character data to n, without a copy when the bytes stand in the
+// add adds character data to n, without a copy when the bytes stand in the
 // document as they are.
-func (p *parser) chars(n *node, t xml.CharData, start int) {
-	if n.opaque || len(n.kids) > 0 && len(bytes.TrimSpace(t)) == 0 {
+func (n *node) add(c chars) {
+	if len(n.kids) > 0 && len(bytes.TrimSpace(c.raw)) == 0 {
 		return
 	}
-	raw := p.doc.text[start:p.dec.InputOffset()]
-	if len(n.text) == 0 && bytes.Equal(raw, t) {
-		n.text = raw[:len(raw):len(raw)] // appending copies it, once
+	if len(n.text) == 0 && c.plain {
+		n.text = c.raw[:len(c.raw):len(c.raw)] // appending copies it, once
 		return
 	}
-	n.text = append(n.text, t...)
+	n.text = c.append(n.text)
 }
 
 // sheet notes whether the document wants a stylesheet from elsewhere, by an
 // xml-stylesheet instruction or by an import of the one that wraps it.
 func (p *parser) sheet(href string) { p.doc.foreign = p.doc.foreign || outside(href) }
 
-// unbound tells whether a name carries a prefix that nothing declares, which
-// encoding/xml lets pass: it then gives the prefix itself as the namespace.
-func (p *parser) unbound(t xml.StartElement) bool {
-	for _, a := range t.Attr {
-		if a.Name.Space == nsXMLNS || a.Name.Space == "" && a.Name.Local == nsXMLNS {
-			if len(p.bound) > maxAttrs*maxDepth {
-				return true
-			}
-			p.bound[a.Value] = true
-		}
-	}
-	if !p.bound[t.Name.Space] {
-		return true
-	}
-	for _, a := range t.Attr {
-		if !p.bound[a.Name.Space] {
-			return true
-		}
-	}
-	return false
-}
-
-// plain gives the attributes without namespace declarations.
-func plain(attrs []xml.Attr) []xml.Attr {
-	kept := attrs[:0]
-	for _, a := range attrs {
-		if a.Name.Space == nsXMLNS || a.Name.Space == "" && a.Name.Local == nsXMLNS {
-			continue
-		}
-		kept = append(kept, a)
-	}
-	return kept
-}
-
-// twice tells whether an attribute stands twice, which encoding/xml lets pass.
-func twice(attrs []xml.Attr) bool {
-	for i := range attrs {
-		for j := range i {
-			if attrs[i].Name == attrs[j].Name {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // directive refuses <!DOCTYPE …> by what it would do.
-func (p *parser) directive(t xml.Directive) *Finding {
+func (p *parser) directive(t []byte) *Finding {
 	s := string(t)
 	switch {
 	case strings.Contains(s, "<!ENTITY") && (strings.Contains(s, "SYSTEM") || strings.Contains(s, "PUBLIC")):
