@@ -28,7 +28,7 @@ type Settings struct {
 	Zone          *time.Location
 }
 
-// Gateway accepts what the doors bring. All fields are required but Trace.
+// Gateway accepts what the doors bring. All fields are required but Trace, Wake and Hooked.
 type Gateway struct {
 	Journal  Journal
 	Settings Settings
@@ -40,6 +40,9 @@ type Gateway struct {
 	Trace    Trace
 	Wake     func() // called after a commit that queued a delivery
 	Alarms   *Alarms
+	// Hooked tells whether the software of an establishment is told by webhook;
+	// nil: of none.
+	Hooked func(Establishment) bool
 }
 
 // Accept implements [Door].
@@ -112,12 +115,16 @@ func (g *Gateway) refuse(ctx context.Context, d Decision, s Submission, keys dup
 	for _, f := range d.Faults {
 		events = append(events, Event{Submission: s.ID, Time: s.Received, Step: EventRefused, Outcome: OutcomeFailed, Code: f.Code, Where: f.Where})
 	}
-	err := g.Journal.Record(ctx, Entry{Submission: s, Events: events})
+	hooks := g.hook(Delivery{Submission: s.ID, Establishment: s.Establishment}, s.Received)
+	err := g.Journal.Record(ctx, Entry{Submission: s, Events: events, Deliveries: hooks})
 	if errors.Is(err, ErrDuplicate) {
 		return g.lostRace(ctx, d, s, keys, receipt)
 	}
 	if err != nil {
 		return unavailable(d, err, receipt)
+	}
+	if len(hooks) > 0 {
+		g.wake()
 	}
 	return d
 }

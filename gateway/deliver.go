@@ -40,6 +40,7 @@ type Deliverer struct {
 	Hospital    Hospital
 	Application Application // brings received documents to the hospital; nil with Mail
 	Mail        *Mail       // nil: no operator is configured
+	Webhook     Webhook     // required where [Gateway.Hooked] names a site
 	Holder      string      // distinct for every running instance; each lease adds its number
 	Lease       time.Duration
 	Poll        time.Duration // at most this long without looking, for work that other instances queued
@@ -53,7 +54,7 @@ type Deliverer struct {
 	leases atomic.Int64
 }
 
-var destinations = []string{DestinationDMP, DestinationZAM, DestinationPro, DestinationPat, DestinationMDM, DestinationMDN}
+var destinations = []string{DestinationDMP, DestinationZAM, DestinationPro, DestinationPat, DestinationMDM, DestinationMDN, DestinationWebhook}
 
 func (d *Deliverer) init() {
 	d.once.Do(func() {
@@ -103,7 +104,11 @@ func (d *Deliverer) giveUpReports(ctx context.Context) {
 					Submission: del.Submission, Time: now, Step: EventDSN, Outcome: OutcomeWarning, Code: FaultNoReport,
 					Destination: del.Destination, Recipient: del.Recipient, Attempt: del.Attempts,
 				}},
+				Next: g.hook(del, now),
 			}))
+		}
+		if len(late) > 0 {
+			d.Wake()
 		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrDuplicate) {
 			d.Log.Error("letters without report cannot be ended", "code", fault.From(err).Code, "error", err)
@@ -202,6 +207,8 @@ func (d *Deliverer) work(ctx context.Context, del lease) (Settlement, result) {
 		r = d.toApplication(ctx, del)
 	case DestinationMDN:
 		r = d.toSender(ctx, del)
+	case DestinationWebhook:
+		r = d.toWebhook(ctx, del)
 	default:
 		r = result{err: fault.New(fault.Internal)}
 	}
@@ -290,6 +297,7 @@ func (d *Deliverer) settlement(del lease, r result) Settlement {
 			}
 			s.Next = append(s.Next, next)
 		}
+		s.Next = append(s.Next, g.hook(del.Delivery, now)...)
 	}
 	return s
 }

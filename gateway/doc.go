@@ -32,6 +32,12 @@
 // end at once. A failure is told by Z01 N when the sender asked for
 // ACK_RECEPTION; without it, by the timeline and the log alone.
 //
+// Where the software of an establishment has a webhook ([Gateway.Hooked]), each
+// outcome — a document fed or refused, a letter that ended, each receipt, a
+// refusal at the door — commits the delivery that tells it, whichever door the
+// submission came through. It tells at least once, under one id; it is tried
+// and given up like any delivery.
+//
 // Refusals are journaled too, without the document and without the envelope.
 // An exact retransmission of a refused message gets the stored refusal for as
 // long as the rules and settings that refused it stand; after a change it is

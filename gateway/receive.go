@@ -136,6 +136,7 @@ func (r *Receiver) dsn(ctx context.Context, in *mss.Incoming) (all []Report, err
 			}
 			rep.Next = r.tell(del, n, failed == nil)
 		}
+		rep.Next = append(rep.Next, r.Gateway.hook(del, r.Gateway.Clock())...)
 		all = append(all, rep)
 	}
 	return all, nil
@@ -171,6 +172,7 @@ func (r *Receiver) mdn(ctx context.Context, in *mss.Incoming) ([]Report, error) 
 		}
 		rep.Next = r.tell(del, n, !m.Failed)
 	}
+	rep.Next = append(rep.Next, r.Gateway.hook(del, r.Gateway.Clock())...)
 	return []Report{rep}, nil
 }
 

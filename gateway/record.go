@@ -14,7 +14,7 @@ type State string
 
 // States of a delivery. A submission is Pending while one of its deliveries to
 // the outside is due or waiting, then Done, Failed or Partial; Refused and Kept
-// have no delivery, and only a person ends a Quarantined one.
+// bring nothing outside, and only a person ends a Quarantined one.
 const (
 	Due     State = "due"     // waiting for its time, or leased
 	Waiting State = "waiting" // a letter: the operator has it, its report will settle it
@@ -37,6 +37,9 @@ const (
 	DestinationPat = "mss-patient" // a letter to the patient
 	DestinationMDM = "mdm"         // an incoming letter's document, to the hospital
 	DestinationMDN = "mdn"         // what became of an incoming letter, to its sender
+
+	// DestinationWebhook: an outcome, to the software of the establishment.
+	DestinationWebhook = "webhook"
 )
 
 // Submission is one message that came through a door, accepted or refused.
@@ -54,7 +57,7 @@ type Submission struct {
 	INSStatus     string
 	Stay          string // keyed hash of the stay number; empty if none
 	State         State
-	Code          string          // first refusal, or last failure; when Done, that of a ZAM or MDN that could not be told
+	Code          string          // first refusal, or last failure; when Done, that of a ZAM, MDN or webhook that could not be told
 	Warnings      []Note          // tolerated at the door
 	Envelope      json.RawMessage // the Inbound without its bytes; nil when refused
 	Receipt       []byte          // what the door answered
@@ -84,13 +87,17 @@ type Delivery struct {
 	Created       time.Time
 	Due           time.Time // not before
 	Attempts      int
-	Sent          bool    // a request may have reached the other side: ask before resending
-	Remote        string  // technical ids noted before a deletion was sent, or locations that a deposit got (blank-separated); the code that a receipt carries
-	Notice        *Notice // destination zam
-	Code          string  // last failure
-	Recipient     string  // address, for the destinations of mail
-	Letter        string  // digest of the letter's bytes, once composed: a resend sends these
-	MessageID     string  // of the letter, without angle brackets; distinct among all deliveries
+	Sent          bool // a request may have reached the other side: ask before resending
+	// Remote is, blank-separated, the technical ids noted before a deletion was
+	// sent, or the locations that a deposit got; the code that a receipt carries;
+	// of a webhook the events that it tells, by Seq: the journal puts there those
+	// that it commits with it.
+	Remote    string
+	Notice    *Notice // destination zam
+	Code      string  // last failure
+	Recipient string  // address, for the destinations of mail
+	Letter    string  // digest of the letter's bytes, once composed: a resend sends these
+	MessageID string  // of the letter, without angle brackets; distinct among all deliveries
 }
 
 // Event is one line of a timeline, and the event record from which indicators
@@ -139,7 +146,7 @@ type Settlement struct {
 	Code      string
 	Events    []Event
 	Documents []DocumentFate
-	Next      []Delivery // what follows from it: the ZAM of a DMP answer
+	Next      []Delivery // what follows from it: the ZAM of a DMP answer, a webhook that tells Events
 }
 
 // Report is what a receipt (DSN or MDN) says of one letter: all of it or
@@ -151,7 +158,7 @@ type Report struct {
 	State    State // Done or Failed; empty: the state stays (an MDN says nothing of delivery)
 	Code     string
 	Events   []Event
-	Next     []Delivery // the ZAM that tells it
+	Next     []Delivery // the ZAM that tells it, a webhook that tells Events
 }
 
 // DocumentFate is what became of one document in the DMP.
@@ -262,6 +269,7 @@ const (
 	StepSubmitted Step = "letter-kept"      // about to be handed to the operator
 	StepPosted    Step = "operator-replied" // its outcome unwritten
 	StepFiled     Step = "mdm-answered"     // its outcome unwritten
+	StepTold      Step = "webhook-answered" // its outcome unwritten
 	StepSettled   Step = "settled"
 )
 

@@ -17,6 +17,7 @@ const (
 	EventDSN         = "dsn"         // the operator's report on a letter
 	EventMDN         = "mdn"         // a read receipt: received about our letter, or sent about theirs
 	EventMDM         = "mdm"         // one attempt at bringing a received document to the hospital
+	EventWebhook     = "webhook"     // one attempt at telling the software of the establishment
 )
 
 // Outcomes of an event.
@@ -53,6 +54,9 @@ var sentences = map[string]map[string][2]string{
 	},
 	EventMDM: {
 		OutcomeOK: {"Document reçu par messagerie, intégré par le logiciel de l'établissement.", "Document received by mail, filed by the hospital software."},
+	},
+	EventWebhook: {
+		OutcomeOK: {"Évènement reçu par le logiciel de l'établissement (webhook).", "Event taken by the establishment's software (webhook)."},
 	},
 	EventZAM: {
 		OutcomeOK: {"Compte rendu (ZAM) acquitté par le logiciel de l'établissement.", "Outcome (ZAM) acknowledged by the hospital software."},

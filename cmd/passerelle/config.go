@@ -62,6 +62,8 @@ type EstablishmentConfig struct {
 	// (MSH-5/6 of the MDM).
 	Application SenderConfig `yaml:"application"`
 	Machines    []string     `yaml:"machines"` // PEM files of client certificates that may read its submissions
+
+	Webhook *WebhookConfig `yaml:"webhook,omitempty"` // absent: its software asks for itself
 }
 
 func (e EstablishmentConfig) establishment() gateway.Establishment {
@@ -165,6 +167,9 @@ func (c *Config) paths() []*string {
 	for i := range c.Establishments {
 		for j := range c.Establishments[i].Machines {
 			all = append(all, &c.Establishments[i].Machines[j])
+		}
+		if w := c.Establishments[i].Webhook; w != nil {
+			all = append(all, &w.SecretFile, &w.CA)
 		}
 	}
 	for i := range c.HL7 {
@@ -295,6 +300,9 @@ func (c *Config) establishmentProblems(p *problemList) {
 		}
 		if e.Hospital != "" {
 			p.address(at+".hospital", e.Hospital)
+		}
+		if e.Webhook != nil {
+			e.Webhook.problems(p, c.Environment, at+".webhook")
 		}
 		for j, m := range e.Machines {
 			if _, err := readCertificate(m); err != nil {

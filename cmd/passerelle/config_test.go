@@ -52,6 +52,22 @@ func TestCheck(t *testing.T) {
 		{"fail/port", func(c *Config) { c.HL7[0].Listen = "127.0.0.1:99999" }, []string{"hl7[0].listen"}},
 		{"fail/one port, two doors", func(c *Config) { c.HL7[0].Listen = c.Gateway.HTTPS }, []string{"même adresse"}},
 		{"fail/no HL7 port", func(c *Config) { c.HL7 = nil }, []string{"hl7 :"}},
+		{"ok/webhook in clear in the sandbox", func(c *Config) {
+			c.Establishments[0].Webhook = &WebhookConfig{URL: "http://dpi.exemple.fr/", SecretFile: secretOf(t, 32)}
+		}, nil},
+		{"fail/webhook in clear", func(c *Config) {
+			c.Environment = envTest
+			c.Establishments[0].Webhook = &WebhookConfig{URL: "http://dpi.exemple.fr/", SecretFile: secretOf(t, 32)}
+		}, []string{"webhook.url : https://"}},
+		{"fail/webhook without a secret", func(c *Config) {
+			c.Establishments[0].Webhook = &WebhookConfig{URL: "https://moi:motdepasse@dpi.exemple.fr/"}
+		}, []string{"webhook.url", "webhook : indiquez le secret"}},
+		{"fail/webhook with a short secret", func(c *Config) {
+			c.Establishments[0].Webhook = &WebhookConfig{URL: "https://dpi.exemple.fr/", SecretFile: secretOf(t, 31), CA: "absent.pem"}
+		}, []string{"trop court", "webhook.ca"}},
+		{"fail/webhook whose variable is empty", func(c *Config) {
+			c.Establishments[0].Webhook = &WebhookConfig{URL: "https://dpi.exemple.fr/", SecretEnv: "PASSERELLE_TEST_ABSENTE"}
+		}, []string{"trop court"}},
 		{"fail/opposition", func(c *Config) { c.Accept.Opposition = "refuse" }, []string{"accept.opposition"}},
 		{"fail/time zone", func(c *Config) { c.Accept.Zone = "Lune/Mer" }, []string{"accept.zone"}},
 	}
@@ -183,4 +199,14 @@ func TestOneProcessPerFolder(t *testing.T) {
 	if !strings.Contains(err.Error(), "GW-JOURNAL-LOCKED") {
 		t.Errorf("%v", err)
 	}
+}
+
+// secretOf writes a secret of so many characters.
+func secretOf(t *testing.T, n int) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte(strings.Repeat("x", n)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }

@@ -111,8 +111,13 @@ func (m *Main) Start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	hooks, err := m.webhooks()
+	if err != nil {
+		return err
+	}
+	g.Hooked = hooks.Hooked
 	d := &gateway.Deliverer{
-		Gateway: g, Archive: archive, Hospital: m.hospital(), Mail: mail, Application: m.application(), Holder: newID(), Lease: 5 * max(c.DMP.Timeout, c.Delivery.AckTimeout), Poll: 2 * time.Second,
+		Gateway: g, Archive: archive, Hospital: m.hospital(), Mail: mail, Application: m.application(), Webhook: hooks, Holder: newID(), Lease: 5 * max(c.DMP.Timeout, c.Delivery.AckTimeout), Poll: 2 * time.Second,
 		Workers: c.Delivery.Workers, Jitter: jitter(m.Random), Log: m.Log,
 		Backoff: gateway.Backoff{First: c.Delivery.First, Max: c.Delivery.Max, GiveUp: c.Delivery.GiveUp},
 	}

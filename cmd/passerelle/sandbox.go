@@ -32,6 +32,7 @@ type sandboxCmd struct {
 	Demo      bool   `help:"Joue une démonstration de bout en bout."`
 	Once      bool   `help:"S'arrête à la fin de la démonstration."`
 	NoGateway bool   `help:"Le monde extérieur seul ; écrit un gateway.yaml pour « serve »."`
+	Webhook   string `help:"Adresse prévenue de chaque issue par webhook signé." placeholder:"URL"`
 	BasePort  int    `help:"Premier port ; ports libres si absent." placeholder:"N"`
 }
 
@@ -48,6 +49,12 @@ const (
 func (c *sandboxCmd) Run(e *env) (err error) {
 	if c.Demo && c.NoGateway {
 		return usageError{errors.New("--demo a besoin de la passerelle : retirez --no-gateway")}
+	}
+	if c.Webhook != "" {
+		p := &problemList{}
+		if p.hookURL(envSandbox, "--webhook", c.Webhook); len(p.list) > 0 {
+			return usageError{errors.New(p.list[0])}
+		}
 	}
 	if c.Once && !c.Demo {
 		return usageError{errors.New("--once accompagne --demo")}
@@ -74,7 +81,7 @@ func (c *sandboxCmd) Run(e *env) (err error) {
 		}
 		quiet = slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: level}))
 	}
-	w, err := startWorld(e.ctx, worldConfig{dir: dir, basePort: c.BasePort, e: e, log: quiet})
+	w, err := startWorld(e.ctx, worldConfig{dir: dir, basePort: c.BasePort, webhook: c.Webhook, e: e, log: quiet})
 	if err != nil {
 		return err
 	}
@@ -135,6 +142,9 @@ func (c *sandboxCmd) announce(e *env, w *world, config string, took time.Duratio
 	fmt.Fprintf(e.out, "  DMP simulé (FHIR)     : %s\n  Établissement (ZAM)   : %s, liste : %s\n  Réglage des pannes    : %s\n",
 		i.DMP.FHIR, i.Hospital.MLLP, i.Hospital.Messages, i.Control)
 	fmt.Fprintf(e.out, "  Opérateur MSSanté     : SMTP %s, IMAP %s, boîtes : %s\n", i.Operator.SMTP, i.Operator.IMAP, i.Operator.Mailboxes)
+	if hook := w.config.Establishments[0].Webhook; hook != nil {
+		fmt.Fprintf(e.out, "  Webhook               : %s, secret : %s\n", hook.URL, hook.SecretFile)
+	}
 	if c.Data != "" {
 		fmt.Fprintf(e.out, "  Messages d'exemple    : %s\n", filepath.Join(c.Data, "exemples"))
 	}
@@ -154,6 +164,7 @@ type world struct {
 type worldConfig struct {
 	dir      string
 	basePort int
+	webhook  string // where the fictitious establishment's software is told; empty: nowhere
 	e        *env
 	log      *slog.Logger
 }
@@ -224,6 +235,13 @@ func sandboxConfig(c worldConfig, s *sim.Sandbox) (Config, error) {
 		},
 		Delivery: DeliveryConfig{First: 200 * time.Millisecond, Max: 5 * time.Second, AckTimeout: 5 * time.Second},
 		Storage:  StorageConfig{ReserveMiB: 64},
+	}
+	if c.webhook != "" {
+		hook := &WebhookConfig{URL: c.webhook, SecretFile: filepath.Join(c.dir, "webhook-secret")}
+		if _, err := secretFile(hook.SecretFile, c.e.random); err != nil {
+			return cfg, err
+		}
+		cfg.Establishments[0].Webhook = hook
 	}
 	people := filepath.Join(c.dir, "identites.json")
 	if err := writeIdentities(people, house); err != nil {

@@ -143,6 +143,8 @@ var destinations = map[string]words{
 	gateway.DestinationPat: {"Courriel au patient", "Letter to the patient"},
 	gateway.DestinationMDM: {"Document vers le logiciel de l'établissement", "Document to the hospital software"},
 	gateway.DestinationMDN: {"Accusé vers l'expéditeur du courriel", "Receipt to the sender of the mail"},
+
+	gateway.DestinationWebhook: {"Évènement au logiciel de l'établissement (webhook)", "Event to the establishment's software (webhook)"},
 }
 
 func destinationName(lang string, d gateway.Delivery) string {

@@ -56,6 +56,16 @@ var httpRows = []Row{
 		"La consultation du DMP n'est pas configurée sur cette passerelle.", "Consulting the DMP is not configured on this gateway.",
 		"Configurez psc et dmp, puis reconnectez le professionnel.", "Configure psc and dmp, then log the professional in again."),
 
+	door("HTTP-HOOK-NONE", 422, "not-supported",
+		"L'évènement attendait son webhook, mais l'établissement n'en a plus dans la configuration.", "The event waited for its webhook, but the establishment has none in the configuration any more.",
+		"Remettez establishments[].webhook si le logiciel doit être prévenu ; le suivi (GET) garde l'évènement.", "Put establishments[].webhook back if the software must be told; the timeline (GET) keeps the event."),
+	untold("HTTP-HOOK-DOWN", "transient",
+		"Le logiciel de l'établissement ne répond pas à l'adresse de son webhook.", "The establishment's software does not answer at the address of its webhook.",
+		"Vérifiez l'adresse, le certificat et le pare-feu (establishments[].webhook) ; l'envoi reprend tout seul.", "Check address, certificate and firewall (establishments[].webhook); sending goes on by itself."),
+	untold("HTTP-HOOK-REFUSED", "transient",
+		"Le logiciel de l'établissement a répondu au webhook autre chose que 2xx.", "The establishment's software answered the webhook with something else than 2xx.",
+		"Cherchez dans son journal l'en-tête Passerelle-Event ; vérifiez le secret partagé et l'heure. Il doit répondre 204 dès que l'évènement est gardé.", "Look for the header Passerelle-Event in its log; check shared secret and clock. It should answer 204 as soon as the event is kept."),
+
 	door("FHIR-BUNDLE", 400, "structure",
 		"La ressource n'est pas celle de cette opération : Bundle de type transaction sur /fhir, DocumentReference sur /fhir/DocumentReference.", "The resource is not that of this operation: a Bundle of type transaction on /fhir, a DocumentReference on /fhir/DocumentReference.",
 		"Suivez le profil PDSm (ITI-65 ou ITI-105).", "Follow the PDSm profile (ITI-65 or ITI-105)."),
@@ -92,5 +102,11 @@ func door(code string, status int, issue, fr, en, fixFR, fixEN string) Row {
 
 func busy(code string, status int, fr, en, fixFR, fixEN string) Row {
 	return Row{Code: code, Kind: Temporary, HTTP: status, FHIR: "throttled", HL7: retry906, SMTP: SMTP{451, "4.3.2"},
+		FR: fr, EN: en, FixFR: fixFR, FixEN: fixEN}
+}
+
+// untold is a webhook that was not taken: it is tried again.
+func untold(code, issue, fr, en, fixFR, fixEN string) Row {
+	return Row{Code: code, Kind: Temporary, HTTP: 502, FHIR: issue, HL7: retry906, SMTP: SMTP{451, "4.4.1"},
 		FR: fr, EN: en, FixFR: fixFR, FixEN: fixEN}
 }

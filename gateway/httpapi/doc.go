@@ -37,6 +37,12 @@
 // A followed timeline gives each event once and in order, as it is committed;
 // Last-Event-ID resumes it, here or at another instance on the same journal.
 //
+// A webhook ([Webhooks]) tells an outcome at least once, under the id and with
+// the bytes that it had the first time: what it tells was committed with the
+// outcome, and is read back from the timeline. Two outcomes of one submission
+// may come in any order (seq says theirs); those of submissions that name a
+// common document come in the order of acceptance.
+//
 // Memory is bounded: one request by [Limits].Body, all in hand by
 // [Limits].InHand (beyond: 503, retry); streams by number. Nothing of a request
 // is written outside the journal.

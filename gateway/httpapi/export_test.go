@@ -11,3 +11,6 @@ func IssueType(s string) bool {
 	var t models.IssueType
 	return t.UnmarshalJSON([]byte(strconv.Quote(s))) == nil
 }
+
+// Signature is how a webhook is signed.
+var Signature = signature

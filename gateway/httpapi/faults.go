@@ -20,6 +20,10 @@ const (
 	FaultRecipient     = "HTTP-RECIPIENT"     // no address
 	FaultNoDMP         = "HTTP-NO-DMP"        // no DMP is configured for consulting
 
+	FaultHookNone    = "HTTP-HOOK-NONE"    // a webhook is queued, and none is configured any more
+	FaultHookDown    = "HTTP-HOOK-DOWN"    // no answer from the software that a webhook tells
+	FaultHookRefused = "HTTP-HOOK-REFUSED" // it answered, and not 2xx
+
 	FaultBundle     = "FHIR-BUNDLE"     // not a transaction of ITI-65, not a DocumentReference of ITI-105
 	FaultEntry      = "FHIR-ENTRY"      // an entry that the profile has no place for
 	FaultReference  = "FHIR-REFERENCE"  // what is named is not there, or what is there is not named

@@ -144,13 +144,18 @@ func (a *API) timeline(r *http.Request, id string, after int64) ([]Event, error)
 	}
 	out := make([]Event, 0, len(events))
 	for _, e := range events {
-		out = append(out, Event{
-			Seq: e.Seq, Time: e.Time, Step: e.Step, Outcome: e.Outcome, Code: e.Code, Where: e.Where,
-			Destination: e.Destination, Recipient: shown(e.Destination, e.Recipient), Document: e.Document.UniqueID, Attempt: e.Attempt,
-			Text: gateway.Describe(e, language(r)),
-		})
+		out = append(out, line(e, language(r)))
 	}
 	return out, nil
+}
+
+// line is one line of a timeline as every answer and every webhook writes it.
+func line(e gateway.Event, lang string) Event {
+	return Event{
+		Seq: e.Seq, Time: e.Time, Step: e.Step, Outcome: e.Outcome, Code: e.Code, Where: e.Where,
+		Destination: e.Destination, Recipient: shown(e.Destination, e.Recipient), Document: e.Document.UniqueID, Attempt: e.Attempt,
+		Text: gateway.Describe(e, lang),
+	}
 }
 
 // shown is a recipient as an answer names it: a patient's address holds the

@@ -133,20 +133,17 @@ func (j *Journal) follow(ctx context.Context, tx *sqldb.Tx, row outcomeRow, even
 		if e.Submission != row.ID {
 			return &Error{code: FaultEntry, cause: errors.New("an event of another submission")}
 		}
-		if err := insertEvent(ctx, tx, row.submissionRow, e); err != nil {
-			return err
-		}
 	}
 	for _, d := range next {
 		if err := judgeDelivery(d, row.ID); err != nil {
 			return err
 		}
-		if err := j.insertDelivery(ctx, tx, row.submissionRow, d); err != nil {
-			return err
-		}
+	}
+	if err := j.insertEvents(ctx, tx, row.submissionRow, events, next); err != nil {
+		return err
 	}
 	switch row.destination {
-	case gateway.DestinationZAM, gateway.DestinationMDN:
+	case gateway.DestinationZAM, gateway.DestinationMDN, gateway.DestinationWebhook:
 		failure = ""
 	}
 	return restate(ctx, tx, row.seq, failure)

@@ -46,23 +46,26 @@
 //     establishment, stay, INS status. Whether the INS is fictitious is kept as a
 //     flag; the matricule and the traits are in the envelope alone.
 //   - The state of a submission is counted anew at every settlement from its
-//     deliveries to the outside; ZAM and read receipts do not count, since telling
-//     how it went is not what it asked for. A letter that waits for its report
-//     leaves it pending, even after the time at which the report was expected.
+//     deliveries to the outside; ZAM, webhooks and read receipts do not count,
+//     since telling how it went is not what it asked for. A letter that waits for
+//     its report leaves it pending, even after the time at which the report was
+//     expected.
 //   - No outcome takes a submission out of quarantine: a person does.
 //   - A receipt that says nothing of delivery (MDN) leaves a running lease alone:
 //     without it the letter could be sent by another while it is being sent.
 //   - An attempt of the indicators ends as the last delivery report says, when
 //     there is one: what the operator took and could not deliver is no success.
 //   - The code of a submission is that of its last failure; once all is done it
-//     has none, the timeline keeps the history. A ZAM or read receipt that the
-//     other side refused leaves the state alone and gives its code to a submission
+//     has none, the timeline keeps the history. A ZAM, webhook or read receipt
+//     that the other side did not take leaves the state alone and gives its code to a submission
 //     that has no other: it is done, and its sender was not told.
 //   - The fate of a document counts what is queued for the DMP as if it were done:
 //     while the DMP is down, a replacement finds the document that it replaces,
 //     and a second replacement of it is refused as it would be otherwise.
 //   - A superseded document never becomes current again: sending a lot twice
 //     finds the document in the DMP and must not undo its replacement.
+//   - A webhook repeats nothing of the lines that it tells: it names them, and
+//     they never change.
 //   - A delivery that waits for an earlier one has no next time of its own.
 //   - Of what was said of a patient nothing is overwritten; which row counts is
 //     found when asked.

@@ -61,15 +61,8 @@ func (j *Journal) Record(ctx context.Context, e gateway.Entry) error {
 				return err
 			}
 		}
-		for _, d := range e.Deliveries {
-			if err := j.insertDelivery(ctx, tx, row, d); err != nil {
-				return err
-			}
-		}
-		for _, ev := range e.Events {
-			if err := insertEvent(ctx, tx, row, ev); err != nil {
-				return err
-			}
+		if err := j.insertEvents(ctx, tx, row, e.Events, e.Deliveries); err != nil {
+			return err
 		}
 		for _, c := range e.Consents {
 			if err := insertConsent(ctx, tx, row, c); err != nil {

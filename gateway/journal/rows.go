@@ -4,6 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/passerelle-sante/passerelle/dmp/sqldb"
@@ -168,13 +171,39 @@ func (j *Journal) insertDelivery(ctx context.Context, tx *sqldb.Tx, s submission
 	return err
 }
 
-func insertEvent(ctx context.Context, tx *sqldb.Tx, s submissionRow, e gateway.Event) error {
+// insertEvent gives the number of the line.
+func insertEvent(ctx context.Context, tx *sqldb.Tx, s submissionRow, e gateway.Event) (seq int64, err error) {
 	m := e.Document
-	_, err := tx.Exec(ctx, `INSERT INTO event (submission, finess_ej, finess_geo, time, step, outcome, code, ack_code,
+	err = tx.QueryRow(ctx, `INSERT INTO event (submission, finess_ej, finess_geo, time, step, outcome, code, ack_code,
 		destination, recipient, place, attempt, ins_status, fictive, stay, unique_id, set_id, version, type_code, flags)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq`,
 		s.seq, s.Establishment.FINESSEJ, s.Establishment.FINESSGeo, toNanos(e.Time), e.Step, e.Outcome, e.Code, e.AckCode,
 		e.Destination, e.Recipient, e.Where, e.Attempt, s.INSStatus, s.fictive, s.Stay,
-		m.UniqueID, m.SetID, m.Version, m.TypeCode, m.Flags)
-	return err
+		m.UniqueID, m.SetID, m.Version, m.TypeCode, m.Flags).Scan(&seq)
+	return seq, err
+}
+
+// insertEvents writes lines of a timeline, then the deliveries that follow from
+// them: a webhook is given the numbers of the lines that it tells.
+func (j *Journal) insertEvents(ctx context.Context, tx *sqldb.Tx, s submissionRow, events []gateway.Event, next []gateway.Delivery) error {
+	var told []string
+	for _, e := range events {
+		seq, err := insertEvent(ctx, tx, s, e)
+		if err != nil {
+			return err
+		}
+		told = append(told, strconv.FormatInt(seq, 10))
+	}
+	for _, d := range next {
+		if d.Destination == gateway.DestinationWebhook && d.Remote == "" {
+			if len(told) == 0 {
+				return &Error{code: FaultEntry, cause: errors.New("a webhook that tells nothing")}
+			}
+			d.Remote = strings.Join(told, " ")
+		}
+		if err := j.insertDelivery(ctx, tx, s, d); err != nil {
+			return err
+		}
+	}
+	return nil
 }

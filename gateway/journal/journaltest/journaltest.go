@@ -189,5 +189,6 @@ func Test(t *testing.T, open Open) {
 	t.Run("apply", func(t *testing.T) { testApply(t, open) })
 	t.Run("letter-order", func(t *testing.T) { testLetterOrder(t, open) })
 	t.Run("consent", func(t *testing.T) { testConsent(t, open) })
+	t.Run("webhook", func(t *testing.T) { testWebhook(t, open) })
 	t.Run("sweep", func(t *testing.T) { testSweep(t, open) })
 }
