@@ -28,10 +28,12 @@ type Settings struct {
 	Zone          *time.Location
 }
 
-// Gateway accepts what the doors bring. All fields are required but Trace, Wake and Hooked.
+// Gateway accepts what the doors bring. All fields are required but INSi, Trace,
+// Wake and Hooked.
 type Gateway struct {
 	Journal  Journal
 	Settings Settings
+	INSi     INSi   // nil: a patient whose message gives no INS has none
 	Rules    string // version of the rule sets, named in each verdict
 	StayKey  []byte // key of the hash of stay numbers in event records
 	Clock    func() time.Time
@@ -49,8 +51,12 @@ type Gateway struct {
 func (g *Gateway) Accept(ctx context.Context, in Inbound, receipt Receipt) Decision {
 	d := g.accept(ctx, in, receipt)
 	level := slog.LevelInfo
-	if d.Outcome == Unavailable {
+	if len(d.Faults) > 0 && d.Faults[0].HTTP >= 500 {
 		level = slog.LevelError
+	}
+	if d.Outcome == Unavailable && d.elsewhere {
+		// The gateway itself is well: it stays ready for other messages.
+	} else if d.Outcome == Unavailable {
 		if _, fresh := g.Alarms.Raise(d.Faults[0], g.Clock()); fresh {
 			g.Log.Error("alarm", "code", d.Faults[0].Code, "text", d.Faults[0].FR, "fix", d.Faults[0].FixFR)
 		}
@@ -83,12 +89,16 @@ func (g *Gateway) accept(ctx context.Context, in Inbound, receipt Receipt) Decis
 		return replay.decision()
 	}
 
-	v := g.judge(ctx, in)
+	in, v := g.examine(ctx, in, d.Submission)
 	d.Faults, d.Warnings = v.faults, v.warnings
 	for _, f := range d.Faults {
 		if f.Kind == fault.Temporary {
+			d.elsewhere = v.unanswered
 			return unavailable(d, f, receipt)
 		}
+	}
+	if v.asked {
+		keys.refused = "" // INSi may answer otherwise tomorrow: the same content is then judged anew
 	}
 
 	s := g.submission(d, in, digest)
@@ -155,6 +165,9 @@ func (g *Gateway) commit(ctx context.Context, d Decision, s Submission, in Inbou
 	}
 
 	e := Entry{Consents: g.consents(in, s.Received), Events: []Event{{Submission: s.ID, Time: s.Received, Step: EventAccepted, Outcome: OutcomeOK}}}
+	if v.asked && in.Patient.HasINS() {
+		e.Events = append(e.Events, Event{Submission: s.ID, Time: s.Received, Step: EventINSi, Outcome: OutcomeOK, AckCode: ins.Found})
+	}
 	for _, w := range slices.Concat(d.Warnings, v.aside) {
 		e.Events = append(e.Events, Event{Submission: s.ID, Time: s.Received, Step: EventAccepted, Outcome: OutcomeWarning, Code: w.Code, Where: w.Where})
 	}
@@ -272,7 +285,7 @@ func unavailable(d Decision, err error, receipt Receipt) Decision {
 func (g *Gateway) fingerprint() string {
 	s := g.Settings
 	sum := sha256.Sum256([]byte(strings.Join([]string{
-		s.CDA, s.PDFA, s.Duplicates, string(s.Environment), yes(s.StrictTargets), yes(s.Mail), s.Opposition,
+		s.CDA, s.PDFA, s.Duplicates, string(s.Environment), yes(s.StrictTargets), yes(s.Mail), s.Opposition, yes(g.INSi != nil),
 	}, "|")))
 	return g.Rules + "+" + hex.EncodeToString(sum[:4])
 }

@@ -20,6 +20,12 @@
 // other is refused, by the journal itself when two come at once. A dry run
 // ([Gateway.DryRun]) judges by the same function and keeps nothing.
 //
+// A patient whom a message of the REST door gives by traits only is looked for at
+// INSi ([INSi]) before the message is judged: what INSi answers is traced before
+// it is used, and the gate then decides as for everything else. INSi away means
+// nothing accepted: the sender resends under the same key. What INSi answered is
+// not replayed from the journal when it refused: it is asked anew.
+//
 // Order: deliveries to one destination whose messages name a common document
 // (one replaces or deletes what the other brings) are done in the order of
 // acceptance; all others in no particular order. Destinations never hold each
@@ -83,6 +89,16 @@
 //   - What an ADT says is found again, inside one legal entity, by the INS
 //     (whatever its status) or by a local number of the same authority. Merges of
 //     identities (A40) are not followed.
+//   - INSi is asked when the DMP or the patient's mailbox is, because these need an
+//     INS, whatever the document. A letter to professionals alone needs none: INSi
+//     is asked for a validated patient only, whose document is made here, and what
+//     goes wrong with it is a warning. A provisional identity becomes RECUP, so it
+//     is refused for the DMP all the same, but its sender learns why.
+//   - A validated identity that INSi confirms becomes QUAL without a person who
+//     accepts the answer, as the référentiel has it (VALI, then 00 and the same
+//     traits); the sender vouches for the control. The traits that leave are those
+//     of INSi.
+//   - A gateway whose INSi is away stays ready: no alarm stands for it.
 //   - An operator that reports no delivery: the letter is done with a warning and
 //     no Z02 is sent, because none was seen.
 //

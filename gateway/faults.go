@@ -30,4 +30,5 @@ const (
 	FaultOpposed          = "GW-OPPOSED"
 	FaultConsentUnknown   = "GW-CONSENT-UNKNOWN"
 	FaultConsentUnlinked  = "GW-CONSENT-UNLINKED"
+	FaultNoINSi           = "GW-NO-INSI"
 )

@@ -74,6 +74,9 @@ type InboundDocument struct {
 	// Claimed is what an HTTP sender says of the document, in full: what it says
 	// is compared with the document, what it leaves out contradicts nothing.
 	Claimed *dmp.Metadata `json:"claimed,omitempty"`
+	// Build makes Content, for a door that received no CDA, once the identity of
+	// the patient is settled. It must not fail otherwise than by refusals.
+	Build func(patient ins.Identity) ([]byte, []error) `json:"-"`
 }
 
 // Note is something tolerated and told: a code of the error table and a place.
@@ -92,6 +95,7 @@ type Inbound struct {
 	Raw           []byte            `json:"-"` // the message exactly as it came
 	Action        dmp.Action        `json:"action"`
 	Patient       ins.Identity      `json:"patient"` // PID
+	Asker         *Asker            `json:"-"`       // for whom INSi may be asked for the patient's INS; nil: it is not
 	Visit         Visit             `json:"visit"`
 	Consent       *Consent          `json:"consent,omitempty"` // ZFA
 	Flags         Flags             `json:"flags"`
@@ -130,6 +134,8 @@ type Decision struct {
 	Warnings   []Note
 	Receipt    []byte // the bytes to answer with, as stored
 	Rules      string // version of the rules and settings that judged
+
+	elsewhere bool // what is unavailable is another service, not the gateway
 }
 
 // Receipt renders the door's answer to a decision. It must not fail and must

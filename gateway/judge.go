@@ -17,6 +17,9 @@ type verdict struct {
 	warnings  []Note
 	aside     []Note // for the timeline, too common for the answer
 	documents []judgedDocument
+
+	asked      bool // INSi was
+	unanswered bool // and the faults are those of that exchange
 }
 
 type judgedDocument struct {

@@ -14,10 +14,11 @@ import (
 // DryRun judges a message as [Gateway.Accept] would and keeps nothing: neither
 // the message nor the verdict. The two share the one function that judges, so
 // that what is accepted here is accepted there, as long as the rules, the
-// settings and what was fed before stay as they are.
+// settings, what was fed before and the answers of INSi, which a dry run asks
+// too and traces, stay as they are.
 func (g *Gateway) DryRun(ctx context.Context, in Inbound) Decision {
 	d := Decision{Rules: g.fingerprint()}
-	v := g.judge(ctx, in)
+	in, v := g.examine(ctx, in, "")
 	d.Faults, d.Warnings = v.faults, v.warnings
 	for _, f := range d.Faults {
 		if f.Kind == fault.Temporary {

@@ -9,6 +9,7 @@ import (
 // Steps of a timeline.
 const (
 	EventAccepted    = "accepted"    // at the door
+	EventINSi        = "insi"        // INSi gave the INS of the patient
 	EventRefused     = "refused"     // at the door
 	EventQuarantined = "quarantined" // an incoming mail that waits for a person
 	EventDMP         = "dmp"         // one attempt at the DMP
@@ -39,6 +40,9 @@ const (
 var sentences = map[string]map[string][2]string{
 	EventAccepted: {
 		OutcomeOK: {"Message accepté et conservé durablement.", "Message accepted and durably kept."},
+	},
+	EventINSi: {
+		OutcomeOK: {"L'INSi a renvoyé l'INS du patient à partir de ses traits.", "INSi returned the INS of the patient from the traits."},
 	},
 	EventDMP: {
 		OutcomeOK: {"Le DMP a répondu : demande exécutée.", "The DMP answered: done."},

@@ -36,6 +36,8 @@ const (
 	FaultManual        = "INS-MANUAL"             // traits agree without a matricule: a person must decide
 	FaultLine          = "INS-LINE"               // a line of a batch that cannot be read
 	FaultDestination   = "INS-DESTINATION"        // a destination that the gate does not know
+	FaultUnconfirmed   = "INS-UNCONFIRMED"        // a validated identity on which INSi answers another trait
+	FaultReplaced      = "INS-REPLACED"           // a trait that INSi writes otherwise: its writing is kept
 )
 
 // Severity is the weight of a [Finding] or a [Difference].

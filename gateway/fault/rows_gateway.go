@@ -82,6 +82,11 @@ var gatewayRows = []Row{
 		FixFR: "Configurez l'opérateur MSSanté, puis renvoyez le document.", FixEN: "Configure the MSSanté operator, then send the document again.",
 	},
 	{
+		Code: "GW-NO-INSI", HTTP: 501, FHIR: "not-supported", HL7: refused906, SMTP: SMTP{550, "5.3.5"},
+		FR: "Cette passerelle n'interroge pas l'INSi : le service n'est pas configuré.", EN: "This gateway does not ask INSi: the service is not configured.",
+		FixFR: "Ajoutez la section insi à la configuration (certificat INSI-AUTO ou INSI-MANU), ou envoyez l'identité déjà qualifiée, avec son INS.", FixEN: "Add the section insi to the configuration (certificate INSI-AUTO or INSI-MANU), or send the identity qualified already, with its INS.",
+	},
+	{
 		Code: "GW-RESTRICTED", HTTP: 422, FHIR: "business-rule", HL7: refused906, SMTP: SMTP{550, "5.6.0"},
 		FR: "Un document de confidentialité R ou V ne devrait pas être partagé au DMP.", EN: "A document of confidentiality R or V should not be shared on the DMP.",
 		FixFR: "Vérifiez confidentialityCode ; le document a été transmis.", FixEN: "Check confidentialityCode; the document was sent on.",

@@ -35,6 +35,22 @@ var insRows = []Row{
 		Requirements: []string{"MSS/UX.07"},
 	},
 	{
+		Code: "INS-UNCONFIRMED", Kind: Permanent, HTTP: 422, FHIR: "conflict",
+		HL7: HL7{"AE", "207", "904"}, SMTP: SMTP{550, "5.7.1"},
+		FR: "L'INSi répond une personne dont le trait indiqué n'est pas celui qui a été envoyé.", EN: "INSi answers a person whose trait named is not the one that was sent.",
+		FixFR:        "Comparez avec le titre d'identité : corrigez le trait s'il est faux, sinon confiez l'identité à la cellule d'identitovigilance ; ne prenez pas l'INS de l'INSi.",
+		FixEN:        "Compare with the identity document: correct the trait if it is wrong, else hand the identity to the identity team; do not take the INS of INSi.",
+		Requirements: []string{"EXI SI 07", "INS/va1.35"},
+	},
+	{
+		Code: "INS-REPLACED", Kind: Permanent, HTTP: 422, FHIR: "informational",
+		HL7: HL7{"AE", "207", "904"}, SMTP: SMTP{550, "5.7.1"},
+		FR: "Un trait envoyé a été remplacé par celui que l'INSi a renvoyé.", EN: "A trait that was sent was replaced by the one that INSi returned.",
+		FixFR:        "Reprenez dans votre logiciel les traits tels que l'INSi les renvoie, sans les modifier.",
+		FixEN:        "Take the traits into your software as INSi returns them, unchanged.",
+		Requirements: []string{"INS/va1.34"},
+	},
+	{
 		Code: "INS-TRAIT-DIFFERS", Kind: Permanent, HTTP: 422, FHIR: "conflict",
 		HL7: HL7{"AE", "207", "904"}, SMTP: SMTP{550, "5.7.1"},
 		FR: "La liste des prénoms ou le lieu de naissance diffère entre le message et le document.", EN: "The list of given names or the birth place differs between the message and the document.",

@@ -191,7 +191,7 @@ var insiRows = []Row{
 		FixEN: "Check the address of INSi: it must be the one of production.",
 	},
 	{
-		Code: "INSI-SEVERAL", Kind: Permanent, HTTP: 409, FHIR: "multiple-matches",
+		Code: "INSI-SEVERAL", Kind: Permanent, HTTP: 422, FHIR: "multiple-matches",
 		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{554, "5.7.1"},
 		FR:           "L'INSi trouve plusieurs identités pour ces traits (code 02).",
 		EN:           "INSi finds several identities for these traits (code 02).",
@@ -200,7 +200,7 @@ var insiRows = []Row{
 		Requirements: []string{"INS/va1.35"},
 	},
 	{
-		Code: "INSI-NONE", Kind: Permanent, HTTP: 404, FHIR: "not-found",
+		Code: "INSI-NONE", Kind: Permanent, HTTP: 422, FHIR: "not-found",
 		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{554, "5.7.1"},
 		FR:           "L'INSi ne trouve aucune identité pour ces traits (code 01).",
 		EN:           "INSi finds no identity for these traits (code 01).",

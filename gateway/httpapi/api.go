@@ -19,6 +19,8 @@ type Door interface {
 	gateway.Door
 	// DryRun judges like Accept and keeps nothing.
 	DryRun(ctx context.Context, in gateway.Inbound) gateway.Decision
+	// AskINSi asks INSi about an identity without INS.
+	AskINSi(ctx context.Context, q gateway.INSiQuery) (gateway.INSiVerdict, error)
 }
 
 // Limits bound what callers can make the gateway hold. The zero value of each
@@ -84,6 +86,7 @@ func (a *API) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/submissions/{id}", a.depositor(v1, a.submission))
 	mux.HandleFunc("GET /v1/submissions/{id}/events", a.depositor(v1, a.events))
 	mux.HandleFunc("POST /v1/identities/check", a.depositor(v1, a.checkIdentity))
+	mux.HandleFunc("POST /v1/identities/query", a.depositor(v1, a.queryIdentity))
 	mux.HandleFunc("GET /openapi.yaml", openAPI)
 	a.routesFHIR(mux)
 

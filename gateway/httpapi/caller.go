@@ -12,6 +12,7 @@ import (
 	"github.com/passerelle-sante/passerelle/gateway"
 	"github.com/passerelle-sante/passerelle/gateway/fault"
 	"github.com/passerelle-sante/passerelle/gateway/psc"
+	"github.com/passerelle-sante/passerelle/ins"
 )
 
 // Callers says who calls; gateway/psc implements it.
@@ -73,6 +74,19 @@ func (c *caller) requester(claimed *dmp.Requester, site gateway.Establishment) *
 		claimed.Organisation = structure(site)
 	}
 	return claimed
+}
+
+// asker is who INSi is asked for: the professional who is logged in, else the
+// machine.
+func (c *caller) asker() *gateway.Asker {
+	if c.pro == nil {
+		return &gateway.Asker{Actor: ins.Actor{ID: c.name}}
+	}
+	a := &gateway.Asker{Actor: ins.Actor{ID: c.pro.NationalID, Human: true}, Name: strings.TrimSpace(c.pro.Given + " " + c.pro.Family)}
+	if c.pro.Situation != nil {
+		a.Specialty = c.pro.Situation.Speciality
+	}
+	return a
 }
 
 // structure is the establishment as an author's structure: 1 before a FINESS.

@@ -247,9 +247,12 @@ func (a *API) inbound(f form, c *caller) (gateway.Inbound, error) {
 	if in.Recipients, err = e.recipients(); err != nil {
 		in.Refusals = append(in.Refusals, err)
 	}
-	content, claimed, refusals := a.document(e, f.document)
-	in.Refusals = append(in.Refusals, refusals...)
-	in.Documents = []gateway.InboundDocument{{Content: content, Claimed: claimed}}
+	in.Asker = c.asker()
+	document, err := a.document(e, f.document)
+	if err != nil {
+		in.Refusals = append(in.Refusals, err)
+	}
+	in.Documents = []gateway.InboundDocument{document}
 	return in, nil
 }
 
@@ -296,32 +299,36 @@ func (e Envelope) requester() *dmp.Requester {
 	return r
 }
 
-// document gives the CDA: as it came, with what the envelope claims of it, or
-// built from a PDF.
-func (a *API) document(e Envelope, data []byte) ([]byte, *dmp.Metadata, []error) {
+// document is the CDA: as it came, with what the envelope claims of it, or built
+// from a PDF once the gateway has settled who the patient is.
+func (a *API) document(e Envelope, data []byte) (gateway.InboundDocument, error) {
 	head := bytes.TrimLeft(bytes.TrimPrefix(data[:min(len(data), 1024)], []byte("\xef\xbb\xbf")), " \t\r\n")
 	switch {
 	case bytes.HasPrefix(data, []byte("%PDF-")):
-		built, err := cda.Build(e.build(data))
-		var several *cda.Refused
-		switch {
-		case errors.As(err, &several):
-			var all []error
-			for _, f := range several.Findings {
-				all = append(all, f)
+		return gateway.InboundDocument{Build: func(patient ins.Identity) ([]byte, []error) {
+			input := e.build(data)
+			input.Patient.Identity = patient
+			built, err := cda.Build(input)
+			var several *cda.Refused
+			switch {
+			case errors.As(err, &several):
+				var all []error
+				for _, f := range several.Findings {
+					all = append(all, f)
+				}
+				return nil, all
+			case err != nil:
+				return nil, []error{err}
 			}
-			return nil, nil, all
-		case err != nil:
-			return nil, nil, []error{err}
-		}
-		return built, nil, nil
+			return built, nil
+		}}, nil
 	case isHTML(head):
 		// What is announced as a PDF and is a web page: an error page, most often.
-		return nil, nil, []error{&cda.Finding{Code: cda.FaultNotPDF, Severity: cda.Blocking}}
+		return gateway.InboundDocument{}, &cda.Finding{Code: cda.FaultNotPDF, Severity: cda.Blocking}
 	case bytes.HasPrefix(head, []byte("<")) || bytes.HasPrefix(data, []byte("\xfe\xff")) || bytes.HasPrefix(data, []byte("\xff\xfe")):
-		return data, e.claims(), nil
+		return gateway.InboundDocument{Content: data, Claimed: e.claims()}, nil
 	}
-	return nil, nil, []error{fault.New(FaultDocument)}
+	return gateway.InboundDocument{}, fault.New(FaultDocument)
 }
 
 func isHTML(head []byte) bool {

@@ -9,7 +9,9 @@
 // professional, bound to the certificate of the connection (gateway/psc), who
 // also may deposit and follow for the sites of the chosen work situation, or of
 // all situations when none was chosen. A bearer that is presented is judged: a
-// good certificate does not make up for a bad one. A missing certificate is a
+// good certificate does not make up for a bad one. Who may deposit may also ask
+// INSi (/v1/identities/query), for the same establishments: it is the same act,
+// and INSi itself takes machines by the certificate INSI-AUTO. A missing certificate is a
 // 401, not a TLS alert. Consulting the DMP asks for an activity of care.
 //
 // # What is promised
@@ -77,6 +79,13 @@
 //     A CDA is asked for; a PDF is for the REST door.
 //   - A REST delete needs the document, as HL7 does: the gateway keeps no patient
 //     index that could find it.
+//   - A PDF becomes a CDA once the gateway knows who the patient is, after INSi. A
+//     CDA is never rewritten: it must carry the INS that INSi gives.
+//   - A search at INSi that finds nobody, several people, or somebody who differs
+//     is 200 on /v1/identities/query: the answer is what was asked for. What INSi
+//     returned is shown, its INS only when the identity takes it.
+//   - A dry run asks INSi as a deposit does, and that is traced: it could not give
+//     the same verdict otherwise.
 //   - A dry run that refuses is 200 on /v1, where the verdict is what was asked
 //     for, and the refusal's status on /fhir, where validators read the status.
 package httpapi

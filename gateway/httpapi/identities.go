@@ -5,6 +5,7 @@ import (
 	"mime"
 	"net/http"
 
+	"github.com/passerelle-sante/passerelle/gateway"
 	"github.com/passerelle-sante/passerelle/gateway/fault"
 	"github.com/passerelle-sante/passerelle/ins"
 )
@@ -48,6 +49,82 @@ func (a *API) checkIdentity(w http.ResponseWriter, r *http.Request, _ *caller) e
 	}
 	reply(w, out)
 	return nil
+}
+
+// IdentityQuery is a person to look for at INSi: an identity without INS.
+type IdentityQuery struct {
+	Establishment string `json:"establishment,omitempty"` // FINESS géographique; may be left out by who has one
+	ins.Identity
+}
+
+// IdentityAnswer is what INSi answered, and what the identity becomes.
+type IdentityAnswer struct {
+	Result    string            `json:"result"`               // 00 one person, 01 nobody, 02 several
+	Accepted  bool              `json:"accepted"`             // identity carries the INS
+	Identity  *ins.Identity     `json:"identity,omitempty"`   // with the INS and the traits of INSi, when accepted
+	Returned  *ins.Traits       `json:"returned,omitempty"`   // what INSi returned, verbatim, for a person to compare
+	Former    []ins.Pair        `json:"former,omitempty"`     // INS that the person once had
+	MessageID string            `json:"message_id,omitempty"` // of the last call, as the trace has it
+	Calls     int               `json:"calls"`
+	Findings  []IdentityFinding `json:"findings"` // why it is not accepted; where INSi differs from what was asked
+}
+
+// queryIdentity is POST /v1/identities/query: a search by traits. Each exchange
+// is traced; nothing else is kept, and no log line has anything of the person.
+func (a *API) queryIdentity(w http.ResponseWriter, r *http.Request, c *caller) error {
+	body, err := readBody(r, maxSmall, "application/json")
+	if err != nil {
+		return err
+	}
+	var q IdentityQuery
+	if err := strict(body, &q); err != nil {
+		return err
+	}
+	site, ok := c.site(q.Establishment)
+	switch {
+	case !ok:
+		return fault.New(FaultEstablishment).At("/establishment")
+	case q.Matricule != "" || q.OID != "":
+		return fault.New(FaultField).At("/matricule") // a search gives the INS, it takes none
+	}
+	v, err := a.Door.AskINSi(r.Context(), gateway.INSiQuery{Establishment: site, Asker: *c.asker(), Identity: q.Identity})
+	if err != nil {
+		return placed(err)
+	}
+	out := IdentityAnswer{Result: v.Trace.Result, Accepted: v.Against == nil, MessageID: v.Trace.MessageID, Former: v.Former, Calls: v.Calls, Findings: []IdentityFinding{}}
+	if v.Trace.Result == ins.Found {
+		out.Returned = &v.Trace.Traits
+	}
+	refused := ""
+	if v.Against != nil {
+		f := placed(v.Against)
+		refused = f.Where
+		out.Findings = append(out.Findings, IdentityFinding{finding(f.Row, f.Where, language(r)), "error"})
+	} else {
+		out.Identity = &v.Identity
+	}
+	for _, d := range v.Differences {
+		f := fault.New(ins.FaultReplaced)
+		if d.Severity == ins.Error {
+			f = fault.New(ins.FaultUnconfirmed)
+		}
+		if f = placed(f.At(d.Trait)); f.Where != refused {
+			out.Findings = append(out.Findings, IdentityFinding{finding(f.Row, f.Where, language(r)), "warning"})
+		}
+	}
+	reply(w, out)
+	return nil
+}
+
+// placed turns the name of a trait, where an error has one, into its place in the
+// JSON that was sent.
+func placed(err error) *fault.Fault {
+	f := fault.From(err)
+	switch f.Where {
+	case ins.TraitBirthName, ins.TraitFirstGiven, ins.TraitGivenNames, ins.TraitBirthDate, ins.TraitSex, ins.TraitBirthPlace, ins.TraitAttributes, ins.TraitStatus:
+		return f.At("/" + pointer(f.Where))
+	}
+	return f
 }
 
 // pointer is where a field of an identity stands in its JSON.

@@ -121,7 +121,7 @@ type probe struct {
 // and compares each answer with its description: nothing is described that the
 // server does not do.
 func TestOpenAPI(t *testing.T) {
-	w := newWorld(t, options{limits: httpapi.Limits{Body: 1 << 20, Streams: 1, Poll: 10 * time.Millisecond, Beat: 10 * time.Millisecond, InHand: 10 << 20}})
+	w := newWorld(t, options{insi: true, limits: httpapi.Limits{Body: 1 << 20, Streams: 1, Poll: 10 * time.Millisecond, Beat: 10 * time.Millisecond, InHand: 10 << 20}})
 	busy := newWorld(t, options{idle: true, limits: httpapi.Limits{InHand: 10}})
 	d := read(t, w)
 	key := with("", "Idempotency-Key", "k")
@@ -132,6 +132,11 @@ func TestOpenAPI(t *testing.T) {
 	check := func(body, kind string) func() answer {
 		return func() answer {
 			return w.do(w.machine, "POST", "/v1/identities/check", []byte(body), with("", "Content-Type", kind))
+		}
+	}
+	query := func(name string) func() answer {
+		return func() answer {
+			return w.do(w.machine, "POST", "/v1/identities/query", []byte(traitsOf(t, name)), with("", "Content-Type", "application/json"))
 		}
 	}
 	get := func(c *http.Client, target string) func() answer {
@@ -178,6 +183,28 @@ func TestOpenAPI(t *testing.T) {
 		{"checkIdentity", 413, check(`"`+strings.Repeat("x", 70<<10)+`"`, "application/json")},
 		{"checkIdentity", 415, check("{}", "text/plain")},
 		{"checkIdentity", 422, check(`{"x":1}`, "application/json")},
+		{"deposit", 502, form("", edit(t, thin(t), "patient", asked("PANNE DROITS")), document(9), nil)},
+		{"deposit", 504, form("", edit(t, thin(t), "patient", asked("PANNE ATTENTE")), document(9), nil)},
+		{"queryIdentity", 200, query(twin)},
+		{"queryIdentity", 200, query("PERSONNE")},
+		{"queryIdentity", 200, query("AUTRE")},
+		{"queryIdentity", 400, func() answer {
+			return w.do(w.machine, "POST", "/v1/identities/query", []byte("["), with("", "Content-Type", "application/json"))
+		}},
+		{"queryIdentity", 401, func() answer { return w.do(w.nobody, "POST", "/v1/identities/query", []byte("{}"), nil) }},
+		{"queryIdentity", 413, func() answer {
+			return w.do(w.machine, "POST", "/v1/identities/query", []byte(strings.Repeat(" ", 70<<10)), with("", "Content-Type", "application/json"))
+		}},
+		{"queryIdentity", 415, func() answer { return w.do(w.machine, "POST", "/v1/identities/query", []byte("{}"), nil) }},
+		{"queryIdentity", 422, func() answer {
+			return w.do(w.machine, "POST", "/v1/identities/query", []byte(`{"matricule":"1"}`), with("", "Content-Type", "application/json"))
+		}},
+		{"queryIdentity", 501, func() answer {
+			return busy.do(busy.machine, "POST", "/v1/identities/query", []byte(traitsOf(t, twin)), with("", "Content-Type", "application/json"))
+		}},
+		{"queryIdentity", 502, query("PANNE DROITS")},
+		{"queryIdentity", 503, query("PANNE SERVICE")},
+		{"queryIdentity", 504, query("PANNE ATTENTE")},
 		{"openapi", 200, get(w.nobody, "/openapi.yaml")},
 	}
 
@@ -241,6 +268,7 @@ func TestSchemas(t *testing.T) {
 	for name, v := range map[string]any{
 		"Envelope": httpapi.Envelope{}, "Submission": httpapi.Submission{}, "Event": httpapi.Event{}, "Accepted": httpapi.Accepted{},
 		"Verdict": httpapi.Verdict{}, "Finding": httpapi.Finding{}, "IdentityVerdict": httpapi.IdentityVerdict{},
+		"IdentityQuery": httpapi.IdentityQuery{}, "IdentityAnswer": httpapi.IdentityAnswer{},
 	} {
 		compare(t, d, schemas[name], reflect.TypeOf(v), name)
 	}

@@ -48,6 +48,7 @@ type world struct {
 	psc     *psc.Server
 	store   *psc.MemoryStore
 	keyFile string
+	insi    *fakeINSi
 	log     *safeBuffer
 	roots   *x509.CertPool
 	closing chan struct{}
@@ -79,6 +80,7 @@ type options struct {
 	limits httpapi.Limits
 	mail   bool
 	noPSC  bool
+	insi   bool // INSi is there, see fakeINSi
 	idle   bool // no deliverer: what is queued stays queued
 	life   time.Duration
 }
@@ -122,6 +124,10 @@ func newWorld(t *testing.T, o options) *world {
 		Journal: w.journal, Rules: "règles d'essai", StayKey: bytes.Repeat([]byte{7}, 32), Clock: w.now, Log: log, Alarms: &gateway.Alarms{},
 		NewID:    func() string { return fmt.Sprintf("s-%06d", w.ids.Add(1)) },
 		Settings: gateway.Settings{Environment: ins.Sandbox, CDA: "blocking", PDFA: "warn", Duplicates: "warn", Mail: o.mail},
+	}
+	if o.insi {
+		w.insi = &fakeINSi{}
+		g.INSi = w.insi
 	}
 	atDMP := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: w.roots, Certificates: []tls.Certificate{pair(t, files.DMPCert, files.DMPKey)}}
 	archive, err := fhir.NewClient(fhir.ClientConfig{BaseURL: w.info.DMP.FHIR, TokenURL: w.info.DMP.Token, ClientID: files.DMPClientID, TLS: atDMP, Clock: w.now})
