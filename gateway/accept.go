@@ -29,7 +29,7 @@ type Settings struct {
 }
 
 // Gateway accepts what the doors bring. All fields are required but INSi, Trace,
-// Wake and Hooked.
+// Wake, Hooked, Register and Identity.
 type Gateway struct {
 	Journal  Journal
 	Settings Settings
@@ -44,7 +44,9 @@ type Gateway struct {
 	Alarms   *Alarms
 	// Hooked tells whether the software of an establishment is told by webhook;
 	// nil: of none.
-	Hooked func(Establishment) bool
+	Hooked   func(Establishment) bool
+	Register Register         // nil: no identity is held
+	Identity IdentitySettings // with Register
 }
 
 // Accept implements [Door].

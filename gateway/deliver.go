@@ -39,6 +39,7 @@ type Deliverer struct {
 	Archive     Archive
 	Hospital    Hospital
 	Application Application // brings received documents to the hospital; nil with Mail
+	Downstream  Downstream  // tells the hospital of lowered identities; nil without Register
 	Mail        *Mail       // nil: no operator is configured
 	Webhook     Webhook     // required where [Gateway.Hooked] names a site
 	Holder      string      // distinct for every running instance; each lease adds its number
@@ -54,7 +55,7 @@ type Deliverer struct {
 	leases atomic.Int64
 }
 
-var destinations = []string{DestinationDMP, DestinationZAM, DestinationPro, DestinationPat, DestinationMDM, DestinationMDN, DestinationWebhook}
+var destinations = []string{DestinationDMP, DestinationZAM, DestinationPro, DestinationPat, DestinationMDM, DestinationMDN, DestinationWebhook, DestinationA47}
 
 func (d *Deliverer) init() {
 	d.once.Do(func() {
@@ -209,6 +210,8 @@ func (d *Deliverer) work(ctx context.Context, del lease) (Settlement, result) {
 		r = d.toSender(ctx, del)
 	case DestinationWebhook:
 		r = d.toWebhook(ctx, del)
+	case DestinationA47:
+		r = d.toSoftware(ctx, del)
 	default:
 		r = result{err: fault.New(fault.Internal)}
 	}

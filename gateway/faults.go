@@ -31,4 +31,9 @@ const (
 	FaultConsentUnknown   = "GW-CONSENT-UNKNOWN"
 	FaultConsentUnlinked  = "GW-CONSENT-UNLINKED"
 	FaultNoINSi           = "GW-NO-INSI"
+	FaultNoRegister       = "GW-NO-REGISTER"
+	FaultIdentityMany     = "GW-IDENTITY-MANY"
+	FaultIdentityTrace    = "GW-IDENTITY-TRACE"
+	FaultIdentityRace     = "GW-IDENTITY-RACE"
+	FaultIdentityTwo      = "GW-IDENTITY-TWO"
 )

@@ -40,6 +40,7 @@ const (
 
 	// DestinationWebhook: an outcome, to the software of the establishment.
 	DestinationWebhook = "webhook"
+	DestinationA47     = "identity" // a lowered identity, to the hospital; Recipient is its id, Remote the version
 )
 
 // Submission is one message that came through a door, accepted or refused.

@@ -19,6 +19,8 @@ const (
 	EventMDN         = "mdn"         // a read receipt: received about our letter, or sent about theirs
 	EventMDM         = "mdm"         // one attempt at bringing a received document to the hospital
 	EventWebhook     = "webhook"     // one attempt at telling the software of the establishment
+	EventLowered     = "lowered"     // an identity held here lost its INS or its qualification
+	EventIdentity    = "identity"    // one attempt at telling the hospital (ADT^A47)
 )
 
 // Outcomes of an event.
@@ -61,6 +63,12 @@ var sentences = map[string]map[string][2]string{
 	},
 	EventWebhook: {
 		OutcomeOK: {"Évènement reçu par le logiciel de l'établissement (webhook).", "Event taken by the establishment's software (webhook)."},
+	},
+	EventLowered: {
+		OutcomeOK: {"Une identité qualifiée a perdu son INS ou sa qualification ; l'établissement va en être informé (ADT^A47).", "A qualified identity lost its INS or its qualification; the hospital will be told (ADT^A47)."},
+	},
+	EventIdentity: {
+		OutcomeOK: {"Changement d'INS (ADT^A47) acquitté par le logiciel de l'établissement.", "Change of INS (ADT^A47) acknowledged by the hospital software."},
 	},
 	EventZAM: {
 		OutcomeOK: {"Compte rendu (ZAM) acquitté par le logiciel de l'établissement.", "Outcome (ZAM) acknowledged by the hospital software."},

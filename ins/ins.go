@@ -36,6 +36,9 @@
 //     if it was controlled, else PROV.
 //   - A scanned datamatrix is not signed: it is no evidence, neither trace nor
 //     proof.
+//   - What the register of an establishment says (ADT) is evidence only where a
+//     site says so ([Rules.Assertions]); it never raises what was said, and its
+//     silence does not withdraw evidence of our own.
 //   - A record absorbed by a merge gives its INS up: two records never hold one.
 //   - The devices of high trust are a short list ([DefaultDevices]); those that
 //     need a second device (minors) are for the site to add.

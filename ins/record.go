@@ -23,6 +23,7 @@ type Record struct {
 	Proof     *Proof   `json:"proof,omitempty"`
 	Trace     *Trace   `json:"trace,omitempty"`
 	Former    []Pair   `json:"former,omitempty"` // INS that the record once had, oldest first
+	Said      []string `json:"said,omitempty"`   // attributes that the last Assert brought: the next one may take them back
 	Merged    bool     `json:"merged,omitempty"` // absorbed by another record: nothing may happen to it
 }
 
@@ -37,6 +38,7 @@ type Proof struct {
 const (
 	ChannelINSi = "INSI" // the teleservice
 	ChannelApp  = "AV"   // Appli carte Vitale, which is proof and retrieval in one
+	ChannelADT  = "ADT"  // the word of the establishment's own register; the device of its proofs too
 )
 
 // Found is the result code of INSi for one identity found; 01 is none, 02
@@ -76,6 +78,7 @@ const (
 	Mark          EventKind = "mark"           // Attribute set
 	Unmark        EventKind = "unmark"         // Attribute removed
 	Merge         EventKind = "merge"          // absorbed by another record, a proven duplicate
+	Assert        EventKind = "assert"         // the establishment's own register says so: Said, Reason names the message
 )
 
 // Event is one thing that happens to a record.
@@ -88,6 +91,7 @@ type Event struct {
 	Traits    *Traits   `json:"traits,omitempty"`
 	Corrected bool      `json:"corrected,omitempty"`
 	Attribute string    `json:"attribute,omitempty"`
+	Said      *Identity `json:"said,omitempty"`
 	Reason    string    `json:"reason,omitempty"` // words of the actor; stays in the house
 }
 
@@ -112,6 +116,9 @@ type Entry struct {
 type Rules struct {
 	// Devices replaces [DefaultDevices] when it is not nil.
 	Devices []string
+	// Assertions lets Assert happen: the site trusts the register of its
+	// establishment (ADT of PAM.fr) for what it controlled and retrieved itself.
+	Assertions bool
 }
 
 // DefaultDevices are the high-trust devices, as ZFD-7 codes: identity card,
@@ -183,6 +190,8 @@ func (rules Rules) Apply(r Record, e Event) (Record, Entry, error) {
 			return r, Entry{}, transition(e.Kind)
 		}
 		next.Identity.Attributes = slices.Delete(next.Identity.Attributes, i, i+1)
+	case Assert:
+		err = rules.assert(&next, e)
 	case Merge:
 		for _, a := range [...]string{"DOUA", "DESA"} {
 			if !slices.Contains(next.Identity.Attributes, a) {
@@ -403,6 +412,66 @@ func mark(r *Record, a string) error {
 	}
 	if a == AttrDoubtful || a == AttrFictive {
 		r.Proof, r.Trace = nil, nil
+	}
+	return nil
+}
+
+// assert takes what the register of the establishment says. What it says is
+// never raised: QUAL needs VALI, an INS in form and its six traits; VALI beside
+// an INS that is not in form is VALI without one. It takes back what an Assert
+// brought; evidence of our own goes when a strict trait changes, when another
+// INS is named, or when the identity is said doubtful or fictive, not because
+// the other register does not know it.
+func (rules Rules) assert(r *Record, e Event) error {
+	if !rules.Assertions {
+		return transition(e.Kind)
+	}
+	if e.Said == nil || e.Reason == "" {
+		return &Refusal{Code: FaultEvidence, Where: "said"}
+	}
+	said := *e.Said
+	if err := judgeTraits(said.Traits); err != nil {
+		return err
+	}
+	attributes := slices.DeleteFunc(slices.Clone(r.Identity.Attributes), func(a string) bool { return slices.Contains(r.Said, a) })
+	r.Said = nil
+	for _, a := range said.Attributes {
+		if slices.Contains(codes0445, a) && !slices.Contains(attributes, a) {
+			attributes, r.Said = append(attributes, a), append(r.Said, a)
+		}
+	}
+	if !compatible(attributes) {
+		return &Refusal{Code: FaultAttributes, Where: TraitAttributes}
+	}
+	var proof *Proof
+	var trace *Trace
+	if said.Status == Validated || said.Status == Qualified {
+		proof = &Proof{Device: ChannelADT}
+	}
+	inForm := CheckMatricule(said.Matricule, said.OID) == nil && len(said.Traits.Missing()) == 0
+	if said.Status == Qualified && inForm {
+		trace = &Trace{Channel: ChannelADT, MessageID: e.Reason, INS: Pair{said.Matricule, said.OID}, Traits: said.Traits, At: e.At}
+	}
+	if strict(said.Traits) == strict(r.Identity.Traits) {
+		if r.Proof != nil && (proof != nil || r.Proof.Device != ChannelADT) {
+			proof = r.Proof
+		}
+		if r.Trace != nil && (trace == nil && r.Trace.Channel != ChannelADT || trace != nil && trace.INS == r.Trace.INS) {
+			trace = r.Trace
+		}
+	}
+	if e.Corrected {
+		trace = nil
+	}
+	if forcesPROV(attributes) {
+		trace, proof = nil, nil
+	}
+	r.Identity.Traits, r.Identity.Attributes, r.Corrected, r.Proof, r.Trace = said.Traits, attributes, e.Corrected, proof, trace
+	r.Identity.Local = slices.Clone(r.Identity.Local)
+	for _, l := range said.Local {
+		if !slices.Contains(r.Identity.Local, l) {
+			r.Identity.Local = append(r.Identity.Local, l)
+		}
 	}
 	return nil
 }

@@ -40,6 +40,9 @@ var excepted = exceptions{
 		"GW-JOURNAL-LOCKED":   "the other gateway must be stopped",
 		"STORE-LOCKED":        "the other store must be stopped",
 		"GW-JOURNAL-ENTRY":    "a defect of the program",
+		"GW-KEY-FILE":         "the key file must be mended",
+		"GW-KEY-WRONG":        "the right key file must be put back",
+		"GW-SEALED-DAMAGED":   "the database file must be restored",
 	},
 	shared: map[string]string{
 		"GW-DISK-FULL":   "dmp/blob and dmp/sqldb both write, and import nothing of ours",

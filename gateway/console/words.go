@@ -99,10 +99,11 @@ func named(table map[string]words, lang, code string) string {
 }
 
 var doors = map[string]words{
-	"hl7":            {"HL7 (MLLP)", "HL7 (MLLP)"},
-	"fhir":           {"FHIR", "FHIR"},
-	"rest":           {"REST", "REST"},
-	gateway.DoorMail: {"Messagerie (MSSanté)", "Secure mail (MSSanté)"},
+	"hl7":                {"HL7 (MLLP)", "HL7 (MLLP)"},
+	"fhir":               {"FHIR", "FHIR"},
+	"rest":               {"REST", "REST"},
+	gateway.DoorMail:     {"Messagerie (MSSanté)", "Secure mail (MSSanté)"},
+	gateway.DoorIdentity: {"Identités", "Identities"},
 }
 
 func doorName(lang, door string) string { return named(doors, lang, door) }
@@ -117,6 +118,8 @@ var steps = map[string]words{
 	gateway.EventDSN:         {"Rapport de remise", "Delivery report"},
 	gateway.EventMDN:         {"Accusé de lecture", "Read receipt"},
 	gateway.EventMDM:         {"Logiciel de l'établissement", "Hospital software"},
+	gateway.EventLowered:     {"Identité abaissée", "Identity lowered"},
+	gateway.EventIdentity:    {"Changement d'INS vers l'établissement", "Change of INS to the hospital"},
 }
 
 func stepName(lang, step string) string { return named(steps, lang, step) }
@@ -145,6 +148,7 @@ var destinations = map[string]words{
 	gateway.DestinationMDN: {"Accusé vers l'expéditeur du courriel", "Receipt to the sender of the mail"},
 
 	gateway.DestinationWebhook: {"Évènement au logiciel de l'établissement (webhook)", "Event to the establishment's software (webhook)"},
+	gateway.DestinationA47:     {"Changement d'INS vers l'établissement", "Change of INS to the hospital"},
 }
 
 func destinationName(lang string, d gateway.Delivery) string {

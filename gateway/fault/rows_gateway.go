@@ -159,4 +159,30 @@ var gatewayRows = []Row{
 		FR: "Courriel reçu sans archive IHE_XDM : il n'y a pas de document à intégrer.", EN: "A letter without an IHE_XDM archive: there is no document to file.",
 		FixFR: "Lisez le courriel en quarantaine et répondez à son auteur.", FixEN: "Read the letter in quarantine and answer its author.",
 	},
+	{
+		Code: "GW-NO-REGISTER", HTTP: 501, FHIR: "not-supported", HL7: refused906, SMTP: SMTP{550, "5.7.1"},
+		FR: "Cette passerelle ne tient pas d'identités : aucun fichier de clés n'est configuré.", EN: "This gateway holds no identities: no key file is configured.",
+		FixFR: "Créez un fichier de clés (openssl rand -hex 32, chmod 600) et nommez-le dans storage.key_file.", FixEN: "Make a key file (openssl rand -hex 32, chmod 600) and name it in storage.key_file.",
+	},
+	{
+		Code: "GW-IDENTITY-MANY", HTTP: 422, FHIR: "too-costly", HL7: refused906, SMTP: SMTP{550, "5.7.1"},
+		FR: "Trop d'identités répondent à cette recherche.", EN: "Too many identities answer this search.",
+		FixFR: "Ajoutez les premières lettres du nom ou d'un prénom à la date de naissance.", FixEN: "Add the first letters of the name or of a given name to the birth date.",
+	},
+	{
+		Code: "GW-IDENTITY-TRACE", HTTP: 422, FHIR: "business-rule", HL7: refused906, SMTP: SMTP{550, "5.7.1"},
+		FR: "La réponse INSi invoquée n'est pas conservée par cet établissement : aucun INS n'entre sans sa trace.", EN: "The INSi answer named is not kept by this establishment: no INS enters without its trace.",
+		FixFR: "Interrogez l'INSi par la passerelle, puis acceptez sa réponse.", FixEN: "Ask INSi through the gateway, then accept its answer.",
+		Requirements: []string{"EXI REC 07"},
+	},
+	{
+		Code: "GW-IDENTITY-RACE", Kind: Temporary, HTTP: 503, FHIR: "conflict", HL7: retry906, SMTP: SMTP{451, "4.3.0"},
+		FR: "Cette identité est modifiée sans cesse par d'autres demandes.", EN: "This identity is being changed over and over by other requests.",
+		FixFR: "Renvoyez la même demande : rien n'a été enregistré.", FixEN: "Send the same request again: nothing was recorded.",
+	},
+	{
+		Code: "GW-IDENTITY-TWO", HTTP: 409, FHIR: "multiple-matches", HL7: refused906, SMTP: SMTP{550, "5.7.1"},
+		FR: "Les numéros locaux de ce message désignent deux identités différentes : rien n'a été appris de ce message.", EN: "The local numbers of this message name two different identities: nothing was learned from it.",
+		FixFR: "Corrigez les identifiants (PID-3) dans le logiciel émetteur ; s'il s'agit d'un doublon, fusionnez-le (ADT^A40).", FixEN: "Correct the identifiers (PID-3) in the sending software; if it is a duplicate, merge it (ADT^A40).",
+	},
 }

@@ -95,4 +95,28 @@ var journalRows = []Row{
 		FixFR: "C'est un défaut du programme : transmettez l'identifiant de la soumission à l'exploitant.",
 		FixEN: "This is a defect of the program: give the submission id to the operator.",
 	},
+	{
+		Code: "GW-KEY-FILE", Kind: Permanent, HTTP: 500, FHIR: "exception",
+		HL7: HL7{"AR", "207", "906"}, SMTP: SMTP{451, "4.3.0"},
+		FR:    "Le fichier de clés des identités est absent, trop court, illisible, ou lisible par d'autres utilisateurs.",
+		EN:    "The key file of the identities is absent, too short, unreadable, or readable by other users.",
+		FixFR: "Une clé par ligne, 32 octets en hexadécimal (openssl rand -hex 32), puis chmod 600 ; gardez-en une copie hors de la machine.",
+		FixEN: "One key a line, 32 bytes in hexadecimal (openssl rand -hex 32), then chmod 600; keep a copy off the machine.",
+	},
+	{
+		Code: "GW-KEY-WRONG", Kind: Permanent, HTTP: 500, FHIR: "exception",
+		HL7: HL7{"AR", "207", "906"}, SMTP: SMTP{451, "4.3.0"},
+		FR:    "Le fichier de clés n'est pas celui qui a chiffré les identités de ce journal : elles sont là, mais illisibles.",
+		EN:    "The key file is not the one that sealed the identities of this journal: they are there, and unreadable.",
+		FixFR: "Remettez le fichier de clés d'origine, toutes ses lignes dans leur ordre ; une nouvelle clé s'ajoute à la fin, sans retirer les anciennes.",
+		FixEN: "Put the original key file back, all its lines in their order; a new key is added at the end and no old one removed.",
+	},
+	{
+		Code: "GW-SEALED-DAMAGED", Kind: Permanent, HTTP: 500, FHIR: "exception",
+		HL7: HL7{"AR", "207", "906"}, SMTP: SMTP{451, "4.3.0"},
+		FR:    "Une identité chiffrée du journal est abîmée ou a été déplacée.",
+		EN:    "A sealed identity of the journal is damaged or was moved.",
+		FixFR: "Restaurez la base du journal depuis la dernière sauvegarde et faites vérifier le disque.",
+		FixEN: "Restore the database of the journal from the last backup and have the disk checked.",
+	},
 }

@@ -14,13 +14,16 @@ import (
 // destination about a document that this one names too. CROSS JOIN keeps SQLite
 // from starting at the deliveries: a day without the DMP leaves many. Letters to
 // different people do not wait for each other; the patient is one person,
-// whatever the address.
+// whatever the address. What is told of one identity is told in its order.
 const unhindered = `NOT EXISTS (
 		SELECT 1 FROM document AS mine CROSS JOIN document AS theirs CROSS JOIN delivery AS earlier
 		WHERE mine.submission = d.submission AND theirs.submission < d.submission
 		AND (theirs.unique_id IN (mine.unique_id, mine.replaces) OR theirs.replaces IN (mine.unique_id, mine.replaces))
 		AND earlier.submission = theirs.submission AND earlier.destination = d.destination AND earlier.state = 'due'
-		AND (d.destination = '` + gateway.DestinationPat + `' OR lower(earlier.recipient) = lower(d.recipient)))`
+		AND (d.destination = '` + gateway.DestinationPat + `' OR lower(earlier.recipient) = lower(d.recipient)))
+	AND (d.destination <> '` + gateway.DestinationA47 + `' OR NOT EXISTS (
+		SELECT 1 FROM delivery AS before WHERE before.destination = '` + gateway.DestinationA47 + `' AND before.state = 'due'
+		AND before.recipient = d.recipient AND before.seq < d.seq))`
 
 const claimable = `SELECT ` + deliveryColumns + `
 	FROM delivery AS d JOIN submission AS s ON s.seq = d.submission
@@ -162,7 +165,7 @@ func setFate(ctx context.Context, tx *sqldb.Tx, row submissionRow, f gateway.Doc
 
 // outward are the destinations that a submission asked for. Telling somebody
 // how it went is not among them.
-const outward = `('` + gateway.DestinationDMP + `', '` + gateway.DestinationPro + `', '` + gateway.DestinationPat + `', '` + gateway.DestinationMDM + `')`
+const outward = `('` + gateway.DestinationDMP + `', '` + gateway.DestinationPro + `', '` + gateway.DestinationPat + `', '` + gateway.DestinationMDM + `', '` + gateway.DestinationA47 + `')`
 
 const stateQuery = `SELECT count(*),
 	COALESCE(SUM(CASE WHEN state IN ('due', 'waiting') THEN 1 ELSE 0 END), 0),

@@ -27,6 +27,10 @@ var HotQueries = map[string]string{
 	"login":           loginQuery,
 	"logins":          loginsQuery,
 	"old logins":      oldLoginQuery,
+	"person":          personQuery,
+	"found":           foundQuery(2),
+	"changes":         changesQuery,
+	"exchange":        exchangeQuery,
 	"list":            `SELECT id FROM submission WHERE finess_geo = ? ORDER BY seq DESC LIMIT 5`,
 	"list by control": `SELECT id FROM submission WHERE finess_geo = ? AND control_id = ? ORDER BY seq DESC LIMIT 5`,
 }

@@ -5,6 +5,10 @@ package journal
 const (
 	FaultLocked = "GW-JOURNAL-LOCKED" // another process holds the folder
 	FaultEntry  = "GW-JOURNAL-ENTRY"  // what was to be recorded contradicts itself
+
+	FaultKeyFile  = "GW-KEY-FILE"       // the key file cannot be used
+	FaultKeyWrong = "GW-KEY-WRONG"      // the key file is not the one that sealed the register
+	FaultSealed   = "GW-SEALED-DAMAGED" // what was sealed does not open
 )
 
 // Error is a refusal of the journal.

@@ -16,62 +16,83 @@ import (
 
 // Record implements [gateway.Journal].
 func (j *Journal) Record(ctx context.Context, e gateway.Entry) error {
-	row, message, warnings, err := prepare(e)
+	w, err := j.prepared(e)
 	if err != nil {
 		return err
 	}
-	if err := j.blobs.Room(0); err != nil {
-		return err
+	return j.taken(j.db.Write(ctx, func(tx *sqldb.Tx) error { return j.record(ctx, tx, w) }))
+}
+
+// writing is an entry that was judged, ready for its transaction.
+type writing struct {
+	gateway.Entry
+	row               submissionRow
+	message, warnings string
+}
+
+// prepared judges an entry before any transaction, and that there is room for it.
+func (j *Journal) prepared(e gateway.Entry) (w writing, err error) {
+	w.Entry = e
+	if w.row, w.message, w.warnings, err = prepare(e); err != nil {
+		return w, err
 	}
+	return w, j.blobs.Room(0)
+}
+
+// record writes an entry inside a transaction.
+func (j *Journal) record(ctx context.Context, tx *sqldb.Tx, w writing) error {
+	row := w.row
 	s, kept := row.Submission, row.State != gateway.RefusedState
 	var envelope sql.NullString
 	if s.Envelope != nil {
 		envelope = sql.NullString{String: string(s.Envelope), Valid: true}
 	}
-	err = j.db.Write(ctx, func(tx *sqldb.Tx) error {
-		n, err := tx.Exec(ctx, `INSERT INTO submission (id, received, door, finess_ej, finess_geo, est_name, source_oid,
-			from_app, from_fac, control_id, message, dup_key, digest, kept, rules, action, ins_status, fictive, stay,
-			state, code, warnings, envelope, receipt)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-			ON CONFLICT (dup_key) WHERE dup_key <> '' DO NOTHING`,
-			s.ID, toNanos(s.Received), s.Door, s.Establishment.FINESSEJ, s.Establishment.FINESSGeo, s.Establishment.Name,
-			s.Establishment.SourceOID, s.From.Application, s.From.Facility, s.Message.ControlID, message, s.Key, s.Digest,
-			kept, s.Rules, string(s.Action), s.INSStatus, row.fictive, s.Stay, string(s.State), s.Code, warnings, envelope, s.Receipt)
-		if err != nil {
+	n, err := tx.Exec(ctx, `INSERT INTO submission (id, received, door, finess_ej, finess_geo, est_name, source_oid,
+		from_app, from_fac, control_id, message, dup_key, digest, kept, rules, action, ins_status, fictive, stay,
+		state, code, warnings, envelope, receipt)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (dup_key) WHERE dup_key <> '' DO NOTHING`,
+		s.ID, toNanos(s.Received), s.Door, s.Establishment.FINESSEJ, s.Establishment.FINESSGeo, s.Establishment.Name,
+		s.Establishment.SourceOID, s.From.Application, s.From.Facility, s.Message.ControlID, w.message, s.Key, s.Digest,
+		kept, s.Rules, string(s.Action), s.INSStatus, row.fictive, s.Stay, string(s.State), s.Code, w.warnings, envelope, s.Receipt)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return gateway.ErrDuplicate
+	}
+	if err := tx.QueryRow(ctx, `SELECT seq FROM submission WHERE id = ?`, s.ID).Scan(&row.seq); err != nil {
+		return err
+	}
+	// Inside the transaction: a sweep removes inside its own, so what is
+	// found here stays.
+	if kept {
+		if _, err := j.blobs.Stat(ctx, s.Digest); err != nil {
 			return err
 		}
-		if n == 0 {
-			return gateway.ErrDuplicate
-		}
-		if err := tx.QueryRow(ctx, `SELECT seq FROM submission WHERE id = ?`, s.ID).Scan(&row.seq); err != nil {
+	}
+	for _, d := range w.Documents {
+		if _, err := j.blobs.Stat(ctx, d.Digest); err != nil {
 			return err
 		}
-		// Inside the transaction: a sweep removes inside its own, so what is
-		// found here stays.
-		if kept {
-			if _, err := j.blobs.Stat(ctx, s.Digest); err != nil {
-				return err
-			}
-		}
-		for _, d := range e.Documents {
-			if _, err := j.blobs.Stat(ctx, d.Digest); err != nil {
-				return err
-			}
-			if err := insertDocument(ctx, tx, row, d); err != nil {
-				return err
-			}
-		}
-		if err := j.insertEvents(ctx, tx, row, e.Events, e.Deliveries); err != nil {
+		if err := insertDocument(ctx, tx, row, d); err != nil {
 			return err
 		}
-		for _, c := range e.Consents {
-			if err := insertConsent(ctx, tx, row, c); err != nil {
-				return err
-			}
+	}
+	for _, d := range w.Deliveries {
+		if err := j.insertDelivery(ctx, tx, row, d); err != nil {
+			return err
 		}
-		return nil
-	})
-	return j.taken(err)
+	}
+	if err := j.insertEvents(ctx, tx, row, w.Events, w.Deliveries); err != nil {
+		return err
+	}
+	for _, c := range w.Consents {
+		if err := insertConsent(ctx, tx, row, c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // taken is what the journal says when an id or a Message-ID is somebody else's.
