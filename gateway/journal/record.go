@@ -79,11 +79,6 @@ func (j *Journal) record(ctx context.Context, tx *sqldb.Tx, w writing) error {
 			return err
 		}
 	}
-	for _, d := range w.Deliveries {
-		if err := j.insertDelivery(ctx, tx, row, d); err != nil {
-			return err
-		}
-	}
 	if err := j.insertEvents(ctx, tx, row, w.Events, w.Deliveries); err != nil {
 		return err
 	}
