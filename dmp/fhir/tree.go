@@ -42,9 +42,9 @@ type Node struct {
 
 // Member is one member of an object.
 type Member struct {
-	Name  string
-	Value *Node
-	end   int
+	Name       string
+	Value      *Node
+	start, end int
 }
 
 // ParseError says where and why bytes are not a JSON value that we accept. It
@@ -160,7 +160,7 @@ func (p *parser) object(n *Node, depth int) error {
 		if err != nil {
 			return err
 		}
-		n.members = append(n.members, Member{Name: name, Value: v, end: p.pos})
+		n.members = append(n.members, Member{Name: name, Value: v, start: at, end: p.pos})
 	}
 }
 
@@ -349,6 +349,23 @@ func (n *Node) Set(name, raw string) Edit {
 		text += ","
 	}
 	return Edit{n.start + 1, n.start + 1, text}
+}
+
+// Remove takes a member away from an object, with one comma; no edit when it
+// is not there.
+func (n *Node) Remove(name string) []Edit {
+	for i, m := range n.Members() {
+		switch {
+		case m.Name != name:
+		case i > 0:
+			return []Edit{{n.members[i-1].end, m.end, ""}}
+		case len(n.members) > 1:
+			return []Edit{{m.start, n.members[1].start, ""}}
+		default:
+			return []Edit{{m.start, m.end, ""}}
+		}
+	}
+	return nil
 }
 
 // Splice gives the bytes of n with edits made inside it. Edits at one place

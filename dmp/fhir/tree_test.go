@@ -69,6 +69,10 @@ func TestSplice(t *testing.T) {
 			func(n *Node) []Edit { return []Edit{n.Set("id", `"1"`), n.Set("meta", "{}")} }},
 		{"ok/given out of order", `{"a":1,"b":[1,2]}`, `{"a":8,"b":[1,9]}`,
 			func(n *Node) []Edit { return []Edit{n.Get("b").Items()[1].Replace("9"), n.Get("a").Replace("8")} }},
+		{"ok/remove the first", `{ "a" : 1 , "b":2}`, `{ "b":2}`, func(n *Node) []Edit { return n.Remove("a") }},
+		{"ok/remove the last", `{"a":1 , "b": 2 }`, `{"a":1 }`, func(n *Node) []Edit { return n.Remove("b") }},
+		{"ok/remove the only", `{ "a":1 }`, `{  }`, func(n *Node) []Edit { return n.Remove("a") }},
+		{"ok/remove what is not there", `{"a":1}`, `{"a":1}`, func(n *Node) []Edit { return n.Remove("b") }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n, err := Parse([]byte(c.in))
@@ -152,6 +156,12 @@ func FuzzParse(f *testing.F) {
 		if n.Is(Object) {
 			if changed := Splice(n, n.Set("id", `"x"`)); !json.Valid(changed) {
 				t.Fatalf("spliced into %q", changed)
+			}
+			for _, m := range n.Members() {
+				less, err := Parse(Splice(n, n.Remove(m.Name)...))
+				if err != nil || less.Get(m.Name) != nil || len(less.Members()) != len(n.Members())-1 {
+					t.Fatalf("%q removed: %v", m.Name, err)
+				}
 			}
 		}
 	})

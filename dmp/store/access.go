@@ -35,6 +35,7 @@ type Issuer struct {
 const (
 	modeIndirect = "indirecte"
 	modeDirect   = "direct"
+	modePatient  = "patient"
 )
 
 // Bounds of tokens and keys.
@@ -54,8 +55,11 @@ var algorithms = []jose.SignatureAlgorithm{jose.ES256, jose.RS256}
 type caller struct {
 	mode   string
 	client string
-	sender string // national id of the professional, or id of the device
+	sender string // national id of the professional, or id of the device; in mode patient, who of the two
 	finess string // structure; empty in mode direct
+
+	patient        string // key of the one record, in mode patient
+	representative bool   // of the patient, who is not the holder
 }
 
 func (c *caller) indirect() bool { return c.mode == modeIndirect }
@@ -96,6 +100,8 @@ func (s *Store) authenticate(r *http.Request) (*caller, error) {
 		FINESS    string `json:"finess"`
 		Sender    string `json:"sender"`
 		SubjectID string `json:"SubjectNameID"`
+		Patient   string `json:"patient"`
+		ForOther  bool   `json:"representative"`
 		Cnf       struct {
 			Thumbprint string `json:"x5t#S256"`
 		} `json:"cnf"`
@@ -122,37 +128,45 @@ func (s *Store) authenticate(r *http.Request) (*caller, error) {
 	case c.mode == modeIndirect && c.finess != "" && c.sender != "":
 	case c.mode == modeDirect && ours.SubjectID != "":
 		c.sender, c.finess = ours.SubjectID, ""
+	case c.mode == modePatient:
+		oid, matricule, ok := parsePatientToken(ours.Patient)
+		if !ok {
+			return nil, refuse(FaultToken)
+		}
+		c.patient, c.representative = s.patientKey(oid, matricule), ours.ForOther
+		if c.sender, c.finess = "patient", ""; c.representative {
+			c.sender = "representant"
+		}
 	default:
 		return nil, refuse(FaultToken)
 	}
 	return c, nil
 }
 
-// mayConsult tells whether a professional may search and read a patient's
-// record.
-func (s *Store) mayConsult(ctx context.Context, tx *sqldb.Tx, c *caller, patient string) error {
-	status, err := s.authorisation(ctx, tx, patient, c.sender)
+// consultant is the caller as the viewer of a record that they may search and
+// read. A patient's own record was checked before.
+func (x *exchange) consultant(ctx context.Context, tx *sqldb.Tx, patient string) (viewer, error) {
+	v, err := x.viewer(ctx, tx, patient)
 	switch {
-	case err != nil:
-		return err
-	case status == Valid:
-		return nil
-	case status == Blocked:
-		return refuse(FaultBlocked)
+	case err != nil, v.mode != modeDirect, v.status == Valid:
+		return v, err
+	case v.status == Blocked:
+		return v, refuse(FaultBlocked)
 	}
-	return refuse(FaultNoAuthorisation)
+	return v, refuse(FaultNoAuthorisation)
 }
 
 // NotThere is the status of an authorisation that was never given.
 const NotThere = "NON_EXISTE"
 
-func (s *Store) authorisation(ctx context.Context, tx *sqldb.Tx, patient, nationalID string) (string, error) {
-	var status string
-	err := tx.QueryRow(ctx, `SELECT status FROM authorisation WHERE patient = ? AND national_id = ?`, patient, nationalID).Scan(&status)
+func (s *Store) authorisation(ctx context.Context, tx *sqldb.Tx, patient, nationalID string) (status string, attending bool, err error) {
+	err = tx.QueryRow(ctx, `SELECT status, attending FROM authorisation WHERE patient = ? AND national_id = ?`, patient, nationalID).
+		Scan(&status, &attending)
 	if noRows(err) {
-		return NotThere, nil
+		return NotThere, false, nil
 	}
-	return status, err
+	// Who may not look has no more rights for being the médecin traitant.
+	return status, attending && status == Valid, err
 }
 
 // issuer holds the keys of an authorization server.

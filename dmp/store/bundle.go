@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/passerelle-sante/passerelle/dmp"
 	"github.com/passerelle-sante/passerelle/dmp/cda"
 	"github.com/passerelle-sante/passerelle/dmp/fhir"
 	"github.com/passerelle-sante/passerelle/gateway/fault"
@@ -60,9 +59,9 @@ type document struct {
 	digest      string // where the bytes are kept
 	contentType string
 	hash        string
-	hidden      bool
-	replaces    *fhir.Node // target of relatesTo
-	patch       *part
+	attributes
+	replaces *fhir.Node // target of relatesTo
+	patch    *part
 }
 
 // readLot judges a transaction by everything that the store's content does not
@@ -281,23 +280,28 @@ func subject(resource *fhir.Node) (ins.OID, string, bool) {
 // judgeLabels asks for one confidentiality, first, and for visibility flags
 // that go together.
 func (d *document) judgeLabels(out *refusals) {
-	invisible := false
+	d.status = statusCurrent
 	for i, label := range d.resource.Get("securityLabel").Items() {
 		code := labelOf(label)
 		isConfidentiality := len(code) == 1
 		if isConfidentiality != (i == 0) {
 			out.add(FaultCode, d.at(fmt.Sprintf("securityLabel[%d]", i)))
 		}
-		switch dmp.Visibility(code) {
-		case dmp.HiddenFromProfessionals:
-			d.hidden = true
-		case dmp.HiddenFromPatient:
-			invisible = true
-		}
+		d.setFlag(code, true)
 	}
 	// EX_2.1-1050: a document nobody but its author could see.
-	if d.hidden && invisible {
+	if d.hidden && d.invisible {
 		out.add(FaultCode, d.at("securityLabel"))
+	}
+	archived := 0
+	for i, e := range d.resource.Get("extension").Items() {
+		if e.Get("url").Text() != fhir.ExtIsArchived {
+			continue
+		}
+		if archived++; archived > 1 || !e.Get("valueBoolean").Is(fhir.Bool) {
+			out.add(FaultValue, d.at(fmt.Sprintf("extension[%d]", i)))
+		}
+		d.archived = string(e.Get("valueBoolean").Raw()) == "true"
 	}
 }
 

@@ -10,14 +10,14 @@ import (
 )
 
 // metadata says what the store does: generated from the same tables that it
-// works by.
+// works by. A test asks for everything that it declares.
 func (x *exchange) metadata(_ context.Context) (*reply, error) {
 	if err := x.acceptsFHIR(); err != nil {
 		return nil, err
 	}
-	search := func(params map[string]searchParam) (out []models.CapabilityStatementRestResourceSearchParam) {
-		for _, name := range sortedNames(params) {
-			out = append(out, models.CapabilityStatementRestResourceSearchParam{Name: name, Type: params[name].kind})
+	search := func(params []fhir.SearchParam) (out []models.CapabilityStatementRestResourceSearchParam) {
+		for _, p := range params {
+			out = append(out, models.CapabilityStatementRestResourceSearchParam{Name: p.Name, Type: p.Type})
 		}
 		return out
 	}
@@ -27,6 +27,9 @@ func (x *exchange) metadata(_ context.Context) (*reply, error) {
 		}
 		return out
 	}
+	yes := true
+	conditional := "PATCH conditionnel sur identifier (uniqueId), et If-Match. Ni PUT ni DELETE : la suppression est status=entered-in-error. " +
+		"Modificateurs : :missing partout, :exact et :contains sur les textes, :not sur les codes. _sort : date, _lastUpdated, _id."
 	versioned := models.ResourceVersionPolicyVersionedUpdate
 	title := "Passerelle, serveur de documents de type DMP"
 	security := "TLS mutuel et jeton lié au certificat (RFC 8705)."
@@ -53,15 +56,18 @@ func (x *exchange) metadata(_ context.Context) (*reply, error) {
 			Interaction: []models.CapabilityStatementRestInteraction{{Code: models.SystemRestfulInteractionTransaction}},
 			Resource: []models.CapabilityStatementRestResource{
 				{Type: models.ResourceTypeDocumentReference, SupportedProfile: []string{fhir.ProfileDocumentReference}, Versioning: &versioned,
-					Interaction: does(models.TypeRestfulInteractionRead, models.TypeRestfulInteractionSearchType, models.TypeRestfulInteractionPatch),
-					SearchParam: search(documentParams)},
+					ReadHistory: &yes, ConditionalUpdate: &yes, Documentation: &conditional,
+					Interaction: does(models.TypeRestfulInteractionRead, models.TypeRestfulInteractionVread, models.TypeRestfulInteractionHistoryInstance,
+						models.TypeRestfulInteractionSearchType, models.TypeRestfulInteractionPatch),
+					SearchInclude: fhir.DocumentIncludes, SearchRevInclude: fhir.DocumentRevIncludes,
+					SearchParam: search(fhir.DocumentSearch)},
 				{Type: models.ResourceTypeList, SupportedProfile: []string{fhir.ProfileSubmissionSet},
-					Interaction: does(models.TypeRestfulInteractionRead, models.TypeRestfulInteractionSearchType),
-					SearchParam: search(listParams)},
+					Interaction:   does(models.TypeRestfulInteractionRead, models.TypeRestfulInteractionSearchType),
+					SearchInclude: fhir.ListIncludes, SearchParam: search(fhir.ListSearch)},
 				{Type: models.ResourceTypeBinary, Interaction: does(models.TypeRestfulInteractionRead)},
 				{Type: models.ResourceTypePatient, SupportedProfile: []string{fhir.ProfilePatient},
 					Interaction: does(models.TypeRestfulInteractionRead, models.TypeRestfulInteractionSearchType),
-					SearchParam: search(patientParams)},
+					SearchParam: search(fhir.PatientSearch)},
 			},
 		}},
 	}

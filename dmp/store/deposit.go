@@ -133,7 +133,7 @@ func (x *exchange) admit(ctx context.Context, tx *sqldb.Tx, l *lot) (response []
 		}
 		identifier := d.replaces.Get("identifier", "value").Text()
 		switch {
-		case h == nil, identifier != "" && identifier != h.uniqueID, h.hidden && h.finess != c.finess:
+		case h == nil, identifier != "" && identifier != h.uniqueID, !h.sees(viewer{caller: &c}):
 			out.add(FaultUnknownTarget, where)
 		case h.finess != c.finess:
 			out.add(FaultNotAuthor, where)
@@ -176,15 +176,22 @@ func (x *exchange) record(ctx context.Context, tx *sqldb.Tx, l *lot, p *known, r
 
 	for _, d := range l.documents {
 		id := ids[d.fullURL]
-		resource, err := s.stored(d, p, id, now)
+		as := d.attributes
+		if old := d.replaced(replaced); old != nil && old.hidden && !d.invisible {
+			as.hidden = true // the patient masked the document: its next version must not undo it
+		}
+		resource, err := s.stored(d, p, id, now, as)
 		if err != nil {
 			return nil, err
 		}
 		date, _, _ := timeRange(d.resource.Get("date").Text())
-		h := &held{patient: p.key, id: id, version: 1, uniqueID: d.uniqueID, status: statusCurrent, hidden: d.hidden,
+		h := &held{patient: p.key, id: id, version: 1, uniqueID: d.uniqueID, attributes: as, deposited: now,
 			typ: tokens(d.resource.Get("type")), category: tokens(d.resource.Get("category").Items()...), date: date, updated: now,
 			finess: c.finess, authors: authorsOf(d.resource), lot: listID, content: d.digest,
 			contentType: d.contentType, size: int64(len(d.content)), hash: d.hash, resource: resource}
+		if d.patch != nil {
+			h.replaces = d.patch.target
+		}
 		if err := s.insertDocument(ctx, tx, h, &c); err != nil {
 			return nil, err
 		}
@@ -193,8 +200,10 @@ func (x *exchange) record(ctx context.Context, tx *sqldb.Tx, l *lot, p *known, r
 		if d.patch == nil {
 			continue
 		}
-		old := replaced[d.patch.target]
-		if err := s.change(ctx, tx, old, p, &c, statusSuperseded); err != nil {
+		old := d.replaced(replaced)
+		superseded := old.attributes
+		superseded.status = statusSuperseded
+		if err := s.change(ctx, tx, old, p, &c, superseded); err != nil {
 			return nil, err
 		}
 		answers[d.patch.index].Response = &fhir.Response{Status: "200 OK",
@@ -223,9 +232,17 @@ func (x *exchange) record(ctx context.Context, tx *sqldb.Tx, l *lot, p *known, r
 	return response, err
 }
 
+// replaced is what a document replaces, of what was found; nil when nothing.
+func (d *document) replaced(found map[string]*held) *held {
+	if d.patch == nil {
+		return nil
+	}
+	return found[d.patch.target]
+}
+
 // stored is the resource as it will be served: what was received, with what
 // the server decides spliced in.
-func (s *Store) stored(d *document, p *known, id string, now int64) ([]byte, error) {
+func (s *Store) stored(d *document, p *known, id string, now int64, as attributes) ([]byte, error) {
 	r := d.resource
 	edits := []fhir.Edit{
 		r.Set("id", fhir.Quote(id)),
@@ -233,6 +250,9 @@ func (s *Store) stored(d *document, p *known, id string, now int64) ([]byte, err
 		attachment(r).Get("url").Replace(fhir.Quote("Binary/" + id)),
 	}
 	edits = append(edits, metaEdits(r, 1, now)...)
+	if as != d.attributes {
+		edits = append(edits, labelsEdit(r, as.flags()))
+	}
 	if d.patch != nil {
 		edits = append(edits, d.replaces.Set("reference", fhir.Quote("DocumentReference/"+d.patch.target)))
 	}

@@ -24,24 +24,26 @@ const (
 	FaultNotAuthor       = "STORE-NOT-AUTHOR"       // neither author nor same structure
 
 	// The request.
-	FaultNoRoute     = "STORE-NO-ROUTE"     // no such resource type or operation
-	FaultMethod      = "STORE-METHOD"       // not on this resource
-	FaultMediaType   = "STORE-MEDIA-TYPE"   // Content-Type
-	FaultAccept      = "STORE-ACCEPT"       // Accept cannot be satisfied
-	FaultBusy        = "STORE-BUSY"         // too many lots at once
-	FaultTooLarge    = "STORE-TOO-LARGE"    // body
-	FaultJSON        = "STORE-JSON"         // not a JSON that we accept
-	FaultSearch      = "STORE-SEARCH"       // a parameter that cannot be read
-	FaultSearchParam = "STORE-SEARCH-PARAM" // an unknown parameter, handling=strict
-	FaultNoPatient   = "STORE-NO-PATIENT"   // a search that names no patient
-	FaultNotFound    = "STORE-NOT-FOUND"    // no such resource
-	FaultDeleted     = "STORE-DELETED"      // logically deleted
-	FaultVersion     = "STORE-VERSION"      // If-Match
+	FaultNoRoute     = "STORE-NO-ROUTE"      // no such resource type or operation
+	FaultMethod      = "STORE-METHOD"        // not on this resource
+	FaultMediaType   = "STORE-MEDIA-TYPE"    // Content-Type
+	FaultAccept      = "STORE-ACCEPT"        // Accept cannot be satisfied
+	FaultBusy        = "STORE-BUSY"          // too many lots at once
+	FaultTooLarge    = "STORE-TOO-LARGE"     // body
+	FaultJSON        = "STORE-JSON"          // not a JSON that we accept
+	FaultSearch      = "STORE-SEARCH"        // a parameter that cannot be read
+	FaultSearchParam = "STORE-SEARCH-PARAM"  // an unknown parameter, handling=strict
+	FaultCostly      = "STORE-SEARCH-COSTLY" // more than a search may bring
+	FaultNoPatient   = "STORE-NO-PATIENT"    // a search that names no patient
+	FaultNotFound    = "STORE-NOT-FOUND"     // no such resource
+	FaultDeleted     = "STORE-DELETED"       // logically deleted
+	FaultVersion     = "STORE-VERSION"       // If-Match
 
 	// The patch.
-	FaultPatch            = "STORE-PATCH"             // not a JSON Patch that we can apply
-	FaultPatchElement     = "STORE-PATCH-ELEMENT"     // an element that may not change
-	FaultPatchUnsupported = "STORE-PATCH-UNSUPPORTED" // an attribute not served
+	FaultPatch        = "STORE-PATCH"         // not a JSON Patch that we can apply
+	FaultPatchElement = "STORE-PATCH-ELEMENT" // an element that may not change
+	FaultAttribute    = "STORE-ATTRIBUTE"     // this attribute is not theirs to change
+	FaultVisibility   = "STORE-VISIBILITY"    // visibilities that do not go together
 
 	// The lot.
 	FaultNotTransaction = "STORE-NOT-TRANSACTION" // not a transaction Bundle

@@ -52,15 +52,19 @@ var routes = map[string]route{
 	"GET DocumentReference":          {action: "ITI-67", do: (*exchange).searchDocuments},
 	"POST DocumentReference/_search": {action: "ITI-67", do: (*exchange).searchDocuments},
 	"GET DocumentReference/*":        {action: "READ-DocumentReference", do: (*exchange).readDocument},
-	"PATCH DocumentReference":        {action: "TD3.3", do: (*exchange).patchByIdentifier},
-	"PATCH DocumentReference/*":      {action: "TD3.3", do: (*exchange).patchByID},
-	"GET List":                       {action: "ITI-66", do: (*exchange).searchLists},
-	"POST List/_search":              {action: "ITI-66", do: (*exchange).searchLists},
-	"GET List/*":                     {action: "READ-List", do: (*exchange).readList},
-	"GET Binary/*":                   {action: "ITI-68", do: (*exchange).readBinary},
-	"GET Patient":                    {action: "TD0.2", do: (*exchange).searchPatients},
-	"POST Patient/_search":           {action: "TD0.2", do: (*exchange).searchPatients},
-	"GET Patient/*":                  {action: "READ-Patient", do: (*exchange).readPatient},
+
+	"GET DocumentReference/*/_history":   {action: "READ-DocumentReference", do: (*exchange).readHistory},
+	"GET DocumentReference/*/_history/*": {action: "READ-DocumentReference", do: (*exchange).readVersion},
+
+	"PATCH DocumentReference":   {action: "TD3.3", do: (*exchange).patchByIdentifier},
+	"PATCH DocumentReference/*": {action: "TD3.3", do: (*exchange).patchByID},
+	"GET List":                  {action: "ITI-66", do: (*exchange).searchLists},
+	"POST List/_search":         {action: "ITI-66", do: (*exchange).searchLists},
+	"GET List/*":                {action: "READ-List", do: (*exchange).readList},
+	"GET Binary/*":              {action: "ITI-68", do: (*exchange).readBinary},
+	"GET Patient":               {action: "TD0.2", do: (*exchange).searchPatients},
+	"POST Patient/_search":      {action: "TD0.2", do: (*exchange).searchPatients},
+	"GET Patient/*":             {action: "READ-Patient", do: (*exchange).readPatient},
 }
 
 // find gives the route of a request, and the id in its path.
@@ -73,6 +77,13 @@ func (s *Store) find(r *http.Request) (rt route, id string, err error) {
 	shape := path
 	if kind, rest, found := strings.Cut(path, "/"); found && rest != "_search" {
 		shape, id = kind+"/*", rest
+		if base, version, of := strings.Cut(rest, "/_history"); of && (version == "" || version[0] == '/') {
+			shape, id = shape+"/_history", base
+			if version != "" {
+				shape += "/*"
+				r.SetPathValue("version", strings.TrimPrefix(version, "/"))
+			}
+		}
 		if !fhir.IsID(id) {
 			return rt, "", refuse(FaultNoRoute)
 		}

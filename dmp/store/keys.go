@@ -13,6 +13,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,5 +126,7 @@ func parsePatientToken(token string) (oid ins.OID, matricule string, ok bool) {
 	oid = ins.OID(strings.TrimPrefix(system, fhir.OIDPrefix))
 	return oid, matricule, found && strings.HasPrefix(system, fhir.OIDPrefix) && oid.Known() && matricule != ""
 }
+
+func sortedNames[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
 
 func noRows(err error) bool { return errors.Is(err, sql.ErrNoRows) }

@@ -3,20 +3,18 @@ package store
 import (
 	"context"
 	"net/http"
-	"strings"
-
-	models "github.com/samply/golang-fhir-models/fhir-models/fhir"
 
 	"github.com/passerelle-sante/passerelle/dmp"
 	"github.com/passerelle-sante/passerelle/dmp/fhir"
 	"github.com/passerelle-sante/passerelle/dmp/sqldb"
 )
 
-// patientParams are the parameters of TD0.2.
-var patientParams = map[string]searchParam{"identifier": {kind: models.SearchParamTypeToken}}
-
-// extAuthorisation says to a professional where their authorisation stands.
-const extAuthorisation = "https://interop.esante.gouv.fr/ig/fhir/dmp/StructureDefinition/dmp-autorisation"
+// What is said to a professional: where their authorisation stands, and whether
+// they are the patient's médecin traitant.
+const (
+	extAuthorisation = "https://interop.esante.gouv.fr/ig/fhir/dmp/StructureDefinition/dmp-autorisation"
+	extAttending     = "https://interop.esante.gouv.fr/ig/fhir/dmp/StructureDefinition/dmp-medecin-traitant"
+)
 
 // searchPatients answers whether a DMP exists for an INS, whether it is open,
 // and to a professional where their authorisation stands (TD0.2).
@@ -29,12 +27,15 @@ func (x *exchange) searchPatients(ctx context.Context) (*reply, error) {
 		return nil, err
 	}
 	x.trace.patient = q.Patient
-	var found [][2]string
+	if c := x.trace.caller; c.mode == modePatient && c.patient != q.Patient {
+		return nil, refuse(FaultMode)
+	}
+	var found []hit
 	err = x.s.db.Read(ctx, func(tx *sqldb.Tx) error {
 		found = nil
 		resource, err := x.patientResource(ctx, tx, q.Patient)
 		if err == nil && resource != nil {
-			found = append(found, [2]string{q.Patient, string(resource)})
+			found = append(found, hit{kind: "Patient", id: q.Patient, resource: resource})
 		}
 		return err
 	})
@@ -46,11 +47,11 @@ func (x *exchange) searchPatients(ctx context.Context) (*reply, error) {
 
 // existenceQuery reads identifier as the patient of the search.
 func (x *exchange) existenceQuery() (cursor, error) {
-	c, err := x.query("Patient", patientParams)
+	c, err := x.query(patientSearch)
 	if err != nil || c.Patient != "" {
 		return c, err
 	}
-	list := c.Params["identifier"]
+	list := c.values("identifier")
 	if len(list) != 1 {
 		return c, refuseAt(FaultNoPatient, "identifier")
 	}
@@ -59,7 +60,7 @@ func (x *exchange) existenceQuery() (cursor, error) {
 		return c, refuseAt(FaultSearch, "identifier")
 	}
 	c.Patient = x.s.patientKey(oid, matricule)
-	c.Params = nil
+	c.Criteria = nil
 	return c, nil
 }
 
@@ -71,6 +72,9 @@ func (x *exchange) readPatient(ctx context.Context) (*reply, error) {
 	x.trace.patient = x.id()
 	out := &reply{status: http.StatusOK}
 	err := x.s.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
+		if c := x.trace.caller; c.mode == modePatient && c.patient != x.id() {
+			return nil
+		}
 		out.body, err = x.patientResource(ctx, tx, x.id())
 		return err
 	})
@@ -92,12 +96,13 @@ func (x *exchange) patientResource(ctx context.Context, tx *sqldb.Tx, key string
 	view.Meta = &fhir.Meta{Profile: []string{fhir.ProfilePatient}}
 	active := p.state == StateOpen
 	view.Active = &active
-	if !x.trace.caller.indirect() {
-		status, err := x.s.authorisation(ctx, tx, key, x.trace.caller.sender)
+	if x.trace.caller.mode == modeDirect {
+		status, attending, err := x.s.authorisation(ctx, tx, key, x.trace.caller.sender)
 		if err != nil {
 			return nil, err
 		}
-		view.Extension = append(view.Extension, fhir.Extension{URL: extAuthorisation, ValueCode: strings.TrimSpace(status)})
+		view.Extension = append(view.Extension, fhir.Extension{URL: extAuthorisation, ValueCode: status},
+			fhir.Extension{URL: extAttending, ValueBoolean: &attending})
 	}
 	return fhir.Marshal(view)
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -17,127 +16,103 @@ import (
 	"github.com/passerelle-sante/passerelle/dmp/sqldb"
 )
 
-// searchParam is one parameter of a search: how it is declared, and whether a
-// row matches one of its values.
-type searchParam struct {
-	kind  models.SearchParamType
-	match func(row *indexed, value string, now int64) (ok bool, err error)
-}
+// Bounds of one search.
+const (
+	maxCriteria     = 32
+	maxAlternatives = 100
+)
 
-// indexed is what a row of a search is matched on.
-type indexed struct {
-	id, uniqueID, status string
-	typ, category        string
-	date, updated        int64
-	official             string
-}
-
-// documentParams are the parameters of ITI-67, besides those that name the
-// patient.
-var documentParams = map[string]searchParam{
-	"patient":            {kind: models.SearchParamTypeReference},
-	"patient.identifier": {kind: models.SearchParamTypeToken},
-	"_id":                {models.SearchParamTypeToken, func(r *indexed, v string, _ int64) (bool, error) { return r.id == v, nil }},
-	"identifier":         {models.SearchParamTypeToken, matchIdentifier},
-	"status":             {models.SearchParamTypeToken, func(r *indexed, v string, _ int64) (bool, error) { return matchToken(r.status, v), nil }},
-	"type":               {models.SearchParamTypeToken, func(r *indexed, v string, _ int64) (bool, error) { return matchToken(r.typ, v), nil }},
-	"category":           {models.SearchParamTypeToken, func(r *indexed, v string, _ int64) (bool, error) { return matchToken(r.category, v), nil }},
-	"date":               {models.SearchParamTypeDate, func(r *indexed, v string, now int64) (bool, error) { return matchDate(r.date, v, now) }},
-	"_lastUpdated":       {models.SearchParamTypeDate, func(r *indexed, v string, now int64) (bool, error) { return matchDate(r.updated, v, now) }},
-}
-
-// listParams are the parameters of ITI-66.
-var listParams = map[string]searchParam{
-	"patient":            {kind: models.SearchParamTypeReference},
-	"patient.identifier": {kind: models.SearchParamTypeToken},
-	"_id":                documentParams["_id"],
-	"identifier":         documentParams["identifier"],
-	"status":             documentParams["status"],
-	"code": {models.SearchParamTypeToken, func(_ *indexed, v string, _ int64) (bool, error) {
-		_, code, _ := strings.Cut("|"+v, "|")
-		if i := strings.LastIndex(v, "|"); i >= 0 {
-			code = v[i+1:]
-		}
-		return code == "submissionset", nil
-	}},
-	"date":         documentParams["date"],
-	"_lastUpdated": documentParams["_lastUpdated"],
-}
-
-// resultParams are those that shape the answer.
-var resultParams = map[string]bool{"_count": true, "_format": true, "_cursor": true, "_summary": false}
-
-func sortedNames[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
-
-// matchToken matches system|code, |code, code or system| with one a line.
-func matchToken(have, want string) bool {
-	system, code, both := strings.Cut(want, "|")
-	for _, line := range strings.Split(have, "\n") {
-		s, c, _ := strings.Cut(line, "|")
-		if !strings.Contains(line, "|") {
-			s, c = "", line
-		}
-		switch {
-		case !both && c == want, both && code == "" && s == system, both && s == system && c == code:
-			return true
-		}
-	}
-	return false
-}
-
-func matchIdentifier(r *indexed, v string, _ int64) (bool, error) {
-	system, value, found := strings.Cut(v, "|")
-	if !found {
-		value = system
-	} else if system != fhir.SystemURN {
-		return false, nil
-	}
-	return value != "" && (value == r.uniqueID || value == r.official), nil
-}
-
-// matchDate compares a time with a prefixed FHIR date (ge2026-01).
-func matchDate(at int64, v string, now int64) (bool, error) {
-	prefix := "eq"
-	if len(v) > 2 && v[0] >= 'a' && v[0] <= 'z' {
-		prefix, v = v[:2], v[2:]
-	}
-	lo, hi, ok := timeRange(v)
-	if !ok {
-		return false, refuse(FaultSearch)
-	}
-	switch prefix {
-	case "eq":
-		return lo <= at && at < hi, nil
-	case "ne":
-		return at < lo || at >= hi, nil
-	case "ge":
-		return at >= lo, nil
-	case "gt", "sa":
-		return at >= hi, nil
-	case "le":
-		return at < hi, nil
-	case "lt", "eb":
-		return at < lo, nil
-	case "ap": // a tenth of the distance to now, as FHIR suggests
-		slack := max(now-lo, lo-now) / 10
-		return lo-slack <= at && at < hi+slack, nil
-	}
-	return false, refuse(FaultSearch)
+// criterion is one parameter of a search, read: the values are alternatives.
+type criterion struct {
+	Name     string   `json:"n"`
+	Modifier string   `json:"m,omitempty"`
+	Of       string   `json:"o,omitempty"` // type of the resource that a chain goes through
+	Values   []string `json:"v"`
 }
 
 // cursor is where a search goes on, and what it was: it is sealed.
 type cursor struct {
-	Kind    string              `json:"k"`
-	Patient string              `json:"p"`
-	Params  map[string][]string `json:"q"`
-	Count   int                 `json:"c"`
-	Date    int64               `json:"d,omitempty"`
-	ID      string              `json:"i,omitempty"`
+	Kind     string      `json:"k"`
+	Patient  string      `json:"p"`
+	Criteria []criterion `json:"q,omitempty"`
+	Sort     []string    `json:"s,omitempty"`
+	Include  []string    `json:"in,omitempty"` // Type:param
+	Iterate  []string    `json:"it,omitempty"`
+	Back     []string    `json:"ri,omitempty"` // _revinclude
+	Count    int         `json:"c"`
+	ID       string      `json:"i,omitempty"` // of the last one given, with what it is sorted by
+	Date     int64       `json:"d,omitempty"`
+	Updated  int64       `json:"u,omitempty"`
+}
+
+// search is what one resource type can be searched by and bring along.
+type search struct {
+	kind             string
+	params           map[string]searchParam
+	include, reverse []string
+}
+
+var (
+	documentSearch = search{"DocumentReference", documentParams, fhir.DocumentIncludes, fhir.DocumentRevIncludes}
+	listSearch     = search{"List", listParams, fhir.ListIncludes, nil}
+	patientSearch  = search{"Patient", patientParams, nil, nil}
+)
+
+// modifiers are what may follow a parameter, by its type; missing goes with all.
+var modifiers = map[models.SearchParamType][]string{
+	models.SearchParamTypeString: {"exact", "contains"},
+	models.SearchParamTypeToken:  {"not"},
+}
+
+// splitName reads base[:Type][.chain][:modifier]. A reference's :identifier is
+// a chain; a chain from a PractitionerRole through its practitioner ends at the
+// same names.
+func splitName(raw string) (name, modifier, of string) {
+	parts := strings.Split(raw, ".")
+	for i, part := range parts {
+		base, qualifier, _ := strings.Cut(part, ":")
+		parts[i] = base
+		switch {
+		case qualifier == "":
+		case qualifier[0] >= 'A' && qualifier[0] <= 'Z':
+			if i == 0 {
+				of = qualifier
+			}
+		case qualifier == "identifier":
+			parts[i] += ".identifier"
+		case i == len(parts)-1:
+			modifier = qualifier
+		default:
+			parts[i] = part // a modifier in the middle: no such name
+		}
+	}
+	if len(parts) == 3 && parts[1] == "practitioner" {
+		parts = []string{parts[0], parts[2]}
+	}
+	return strings.Join(parts, "."), modifier, of
+}
+
+// splitValues cuts at commas that no backslash precedes.
+func splitValues(s string) (out []string) {
+	var one strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '\\' && i+1 < len(s):
+			i++
+			one.WriteByte(s[i])
+		case s[i] == ',':
+			out = append(out, one.String())
+			one.Reset()
+		default:
+			one.WriteByte(s[i])
+		}
+	}
+	return append(out, one.String())
 }
 
 // query reads a search from the query and, for POST _search, from the form.
-func (x *exchange) query(kind string, params map[string]searchParam) (cursor, error) {
-	c := cursor{Kind: kind, Params: map[string][]string{}, Count: min(50, x.s.limits.PageSize)}
+func (x *exchange) query(what search) (cursor, error) {
+	c := cursor{Kind: what.kind, Count: min(50, x.s.limits.PageSize)}
 	values, err := url.ParseQuery(x.r.URL.RawQuery)
 	if err != nil {
 		return c, refuse(FaultSearch)
@@ -157,7 +132,7 @@ func (x *exchange) query(kind string, params map[string]searchParam) (cursor, er
 	}
 	if sealed := values.Get("_cursor"); sealed != "" {
 		c, err = x.s.unseal(sealed)
-		if err != nil || c.Kind != kind {
+		if err != nil || c.Kind != what.kind {
 			return c, refuseAt(FaultSearch, "_cursor")
 		}
 		return c, nil
@@ -167,31 +142,108 @@ func (x *exchange) query(kind string, params map[string]searchParam) (cursor, er
 		strict = strict || strings.Contains(strings.ReplaceAll(prefer, " ", ""), "handling=strict")
 	}
 	for _, name := range sortedNames(values) {
-		list := values[name]
-		if len(list) > 16 {
-			return c, refuseAt(FaultSearch, name)
-		}
-		if _, known := params[name]; known {
-			c.Params[name] = list
-		} else if strict && !resultParams[name] {
-			// The name is foreign text and may hold anything: it is not repeated.
-			return c, refuse(FaultSearchParam)
+		for _, value := range values[name] {
+			known, err := c.take(what, name, value)
+			switch {
+			case err != nil:
+				return c, err
+			case !known && strict:
+				// The name is foreign text and may hold anything: it is not repeated.
+				return c, refuse(FaultSearchParam)
+			case len(c.Criteria) > maxCriteria:
+				return c, refuse(FaultSearch)
+			}
 		}
 	}
-	if raw := values.Get("_count"); raw != "" {
-		n, err := strconv.Atoi(raw)
-		if err != nil || n < 0 {
-			return c, refuseAt(FaultSearch, "_count")
-		}
-		c.Count = min(n, x.s.limits.PageSize)
-	}
+	c.Count = min(c.Count, x.s.limits.PageSize)
 	return c, nil
+}
+
+// take reads one parameter; false when it is not one that is served.
+func (c *cursor) take(what search, name, value string) (known bool, err error) {
+	switch name {
+	case "_format", "_cursor":
+		return true, nil
+	case "_count":
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 0 {
+			return true, refuseAt(FaultSearch, "_count")
+		}
+		c.Count = n
+		return true, nil
+	case "_summary":
+		if value == "count" {
+			c.Count = 0
+		}
+		return value == "count" || value == "false", nil
+	case "_total":
+		return value == "accurate" || value == "estimate" || value == "none", nil
+	case "_sort":
+		c.Sort = strings.Split(value, ",")
+		for _, s := range c.Sort {
+			if !slices.Contains(sortKeys, strings.TrimPrefix(s, "-")) {
+				c.Sort = nil
+				return false, nil
+			}
+		}
+		return what.kind != "Patient", nil
+	case "_include", "_include:iterate", "_revinclude":
+		return c.takeInclude(what, name, value), nil
+	}
+	base, modifier, of := splitName(name)
+	param, ok := what.params[base]
+	if !ok {
+		return false, nil
+	}
+	q := criterion{Name: base, Modifier: modifier, Of: of, Values: splitValues(value)}
+	if err := q.judge(param); err != nil {
+		return true, err
+	}
+	c.Criteria = append(c.Criteria, q)
+	return true, nil
+}
+
+// judge refuses what could not be matched, whether or not there is a row.
+func (q criterion) judge(param searchParam) error {
+	bad := refuseAt(FaultSearch, q.Name)
+	switch {
+	case len(q.Values) > maxAlternatives || slices.Contains(q.Values, ""):
+		return bad
+	case param.get == nil:
+		if q.Modifier != "" {
+			return bad
+		}
+	case q.Modifier == "missing":
+		if len(q.Values) != 1 || q.Values[0] != "true" && q.Values[0] != "false" {
+			return bad
+		}
+		return nil
+	case q.Modifier != "" && !slices.Contains(modifiers[param.kind], q.Modifier):
+		return bad
+	case param.kind == models.SearchParamTypeDate:
+		for _, v := range q.Values {
+			if _, ok := readDate(v); !ok {
+				return bad
+			}
+		}
+	}
+	return nil
+}
+
+// values are those of the criteria of one name.
+func (c cursor) values(name string) (out []string) {
+	for _, q := range c.Criteria {
+		if q.Name == name {
+			out = append(out, q.Values...)
+		}
+	}
+	return out
 }
 
 // patientQuery reads a search that names its patient, and replaces the identity
 // by the key of the patient.
-func (x *exchange) patientQuery(kind string, params map[string]searchParam) (cursor, error) {
-	c, err := x.query(kind, params)
+func (x *exchange) patientQuery(what search) (cursor, error) {
+	c, err := x.query(what)
 	if err == nil && c.Patient == "" {
 		err = x.namePatient(&c)
 	}
@@ -200,43 +252,54 @@ func (x *exchange) patientQuery(kind string, params map[string]searchParam) (cur
 }
 
 func (x *exchange) namePatient(c *cursor) error {
-	list := append(slices.Clone(c.Params["patient.identifier"]), c.Params["patient"]...)
-	if len(list) == 0 {
-		return refuseAt(FaultNoPatient, "patient.identifier")
-	}
-	for i, v := range list {
-		key := strings.TrimPrefix(v, "Patient/")
-		if i < len(c.Params["patient.identifier"]) {
-			oid, matricule, ok := parsePatientToken(v)
+	rest := c.Criteria[:0]
+	for _, q := range c.Criteria {
+		base, chained, isPatient := "", false, false
+		base, _, chained = strings.Cut(q.Name, ".")
+		isPatient = base == "patient" || base == "subject"
+		if !isPatient {
+			rest = append(rest, q)
+			continue
+		}
+		if len(q.Values) != 1 || q.Of != "" && q.Of != "Patient" {
+			return refuseAt(FaultSearch, q.Name)
+		}
+		key := strings.TrimPrefix(strings.TrimPrefix(q.Values[0], x.s.base.String()+"/"), "Patient/")
+		if chained {
+			oid, matricule, ok := parsePatientToken(q.Values[0])
 			if !ok {
-				return refuseAt(FaultSearch, "patient.identifier")
+				return refuseAt(FaultSearch, q.Name)
 			}
 			key = x.s.patientKey(oid, matricule)
 		}
 		if c.Patient != "" && c.Patient != key {
-			return refuseAt(FaultSearch, "patient.identifier")
+			return refuseAt(FaultSearch, q.Name)
 		}
 		c.Patient = key
 	}
-	delete(c.Params, "patient.identifier")
-	delete(c.Params, "patient")
+	c.Criteria = rest
+	if c.Patient == "" {
+		return refuseAt(FaultNoPatient, "patient.identifier")
+	}
 	return nil
 }
 
-// matches applies every parameter: values of one are alternatives by comma,
-// occurrences and parameters must all match.
+// matches applies every criterion: its values are alternatives, criteria must
+// all match. Those on columns go first; the resource is read only if need be.
 func (c cursor) matches(params map[string]searchParam, row *indexed, now int64) (bool, error) {
-	for _, name := range sortedNames(c.Params) {
-		for _, occurrence := range c.Params[name] {
-			any := false
-			for _, v := range strings.Split(occurrence, ",") {
-				ok, err := params[name].match(row, v, now)
-				if err != nil {
-					return false, refuseAt(FaultSearch, name)
-				}
-				any = any || ok
+	for _, deep := range []bool{false, true} {
+		for _, q := range c.Criteria {
+			param := params[q.Name]
+			if param.deep != deep {
+				continue
 			}
-			if !any {
+			if deep && row.node == nil {
+				var err error
+				if row.node, err = fhir.Parse(row.resource); err != nil {
+					return false, err
+				}
+			}
+			if !q.matches(param, row, now, c.Kind) {
 				return false, nil
 			}
 		}
@@ -244,40 +307,101 @@ func (c cursor) matches(params map[string]searchParam, row *indexed, now int64) 
 	return true, nil
 }
 
-// page cuts one page out of rows, newest first, and says where the next begins.
-func (c cursor) page(rows []indexed) (page []indexed, next *cursor) {
-	slices.SortFunc(rows, func(a, b indexed) int {
-		return cmp.Or(cmp.Compare(b.date, a.date), cmp.Compare(b.id, a.id))
-	})
-	from := 0
-	if c.ID != "" {
-		from, _ = slices.BinarySearchFunc(rows, c, func(r indexed, c cursor) int {
-			if order := cmp.Or(cmp.Compare(c.Date, r.date), cmp.Compare(c.ID, r.id)); order != 0 {
-				return order
-			}
-			return -1 // the page begins after it
-		})
+func (q criterion) matches(param searchParam, row *indexed, now int64, kind string) bool {
+	have := param.get(row, q.Of)
+	if q.Modifier == "missing" {
+		return have.missing() == (q.Values[0] == "true")
 	}
-	rows = rows[from:]
+	any := slices.ContainsFunc(q.Values, func(v string) bool {
+		switch param.kind {
+		case models.SearchParamTypeDate:
+			d, _ := readDate(v)
+			return d.matches(have.ranges, now, q.Name == "period")
+		case models.SearchParamTypeString:
+			return matchTexts(have.texts, v, q.Modifier)
+		case models.SearchParamTypeReference:
+			return slices.ContainsFunc(have.refs, func(ref string) bool {
+				return ref == v || q.Of != "" && ref == q.Of+"/"+v || q.Of == "" && !strings.Contains(v, "/") && strings.HasSuffix(ref, "/"+v)
+			})
+		}
+		return matchTokens(have.tokens, v)
+	})
+	return any != (q.Modifier == "not")
+}
+
+// deep tells whether the resources must be read.
+func (c cursor) deep(params map[string]searchParam) bool {
+	return slices.ContainsFunc(c.Criteria, func(q criterion) bool { return params[q.Name].deep })
+}
+
+// sortKeys are what an answer can be sorted by; newest first unless it is said.
+var sortKeys = []string{"date", "_lastUpdated", "_id"}
+
+func (c cursor) compare(a, b *held) int {
+	sorts := c.Sort
+	if len(sorts) == 0 {
+		sorts = []string{"-date"}
+	}
+	for _, s := range sorts {
+		name, down := strings.CutPrefix(s, "-")
+		order := 0
+		switch name {
+		case "date":
+			order = cmp.Compare(a.date, b.date)
+		case "_lastUpdated":
+			order = cmp.Compare(a.updated, b.updated)
+		case "_id":
+			order = cmp.Compare(a.id, b.id)
+		}
+		if down {
+			order = -order
+		}
+		if order != 0 {
+			return order
+		}
+	}
+	return cmp.Compare(b.id, a.id)
+}
+
+// page cuts one page out of rows, and says where the next begins.
+func (c cursor) page(rows []*held) (page []*held, next *cursor) {
+	slices.SortFunc(rows, c.compare)
+	if c.ID != "" {
+		last := &held{id: c.ID, date: c.Date, updated: c.Updated}
+		from, _ := slices.BinarySearchFunc(rows, last, func(r, last *held) int {
+			return cmp.Or(c.compare(r, last), -1) // the page begins after it
+		})
+		rows = rows[from:]
+	}
 	if len(rows) <= c.Count {
 		return rows, nil
 	}
 	page = rows[:c.Count]
 	if c.Count > 0 {
-		after := c
-		after.Date, after.ID = page[c.Count-1].date, page[c.Count-1].id
+		after, last := c, page[c.Count-1]
+		after.ID, after.Date, after.Updated = last.id, last.date, last.updated
 		next = &after
 	}
 	return page, next
 }
 
+// hit is one entry of an answer.
+type hit struct {
+	kind, id string
+	resource []byte
+	held     *held // of a document
+	included bool
+}
+
 // searchset writes the answer to a search.
-func (x *exchange) searchset(c cursor, total int, resources [][2]string, next *cursor) (*reply, error) {
+func (x *exchange) searchset(c cursor, total int, hits []hit, next *cursor) (*reply, error) {
 	b := fhir.Bundle{ResourceType: "Bundle", Type: "searchset", Total: &total}
+	first := c
+	first.ID, first.Date, first.Updated = "", 0, 0
 	for _, link := range []struct {
 		relation string
 		at       *cursor
-	}{{"self", &c}, {"next", next}} {
+	}{{"self", &c}, {"next", next}, {"first", &first}} {
 		if link.at == nil {
 			continue
 		}
@@ -287,149 +411,43 @@ func (x *exchange) searchset(c cursor, total int, resources [][2]string, next *c
 		}
 		b.Link = append(b.Link, fhir.Link{Relation: link.relation, URL: x.s.base.String() + "/" + c.Kind + "?_cursor=" + sealed})
 	}
-	for _, r := range resources {
-		b.Entry = append(b.Entry, fhir.Entry{FullURL: x.s.base.String() + "/" + c.Kind + "/" + r[0],
-			Resource: json.RawMessage(r[1]), Search: &fhir.Search{Mode: "match"}})
+	for _, h := range hits {
+		mode := "match"
+		if h.included {
+			mode = "include"
+		}
+		b.Entry = append(b.Entry, fhir.Entry{FullURL: x.s.base.String() + "/" + h.kind + "/" + h.id,
+			Resource: json.RawMessage(h.resource), Search: &fhir.Search{Mode: mode}})
 	}
 	body, err := fhir.Marshal(b)
 	return &reply{status: http.StatusOK, body: body}, err
 }
 
-// searchDocuments finds documents: ITI-67 for a professional (TD3.1a), one
-// uniqueId for a structure (TD3.1b).
+// searchDocuments finds documents: ITI-67 for a professional or the patient
+// (TD3.1a), one uniqueId for a structure (TD3.1b).
 func (x *exchange) searchDocuments(ctx context.Context) (*reply, error) {
 	if err := x.acceptsFHIR(); err != nil {
 		return nil, err
 	}
-	q, err := x.patientQuery("DocumentReference", documentParams)
+	q, err := x.patientQuery(documentSearch)
 	if err != nil {
 		return nil, err
 	}
-	c := x.trace.caller
-	if c.indirect() {
+	if x.trace.caller.indirect() {
 		x.trace.action = "TD3.1b"
-		if len(q.Params["identifier"]) != 1 || strings.Contains(q.Params["identifier"][0], ",") {
+		// What else it could ask would tell what a document says.
+		other := slices.ContainsFunc(q.Criteria, func(c criterion) bool {
+			return c.Modifier != "" || c.Name != "identifier" && c.Name != "status"
+		})
+		if other || len(q.values("identifier")) != 1 || len(q.Include)+len(q.Iterate)+len(q.Back) > 0 {
 			return nil, refuse(FaultMode)
 		}
 	}
-	var total int
-	var found [][2]string
-	var next *cursor
-	err = x.s.db.Read(ctx, func(tx *sqldb.Tx) error {
-		found = nil
-		if err := x.searchable(ctx, tx, q.Patient); err != nil {
-			return err
-		}
-		rows, err := x.documentRows(ctx, tx, q)
-		if err != nil {
-			return err
-		}
-		total = len(rows)
-		var page []indexed
-		page, next = q.page(rows)
-		for _, row := range page {
-			h, err := x.s.document(ctx, tx, q.Patient, row.id)
-			if err != nil {
-				return err
-			}
-			resource := h.resource
-			if c.indirect() {
-				if resource, err = h.minimal(); err != nil {
-					return err
-				}
-			}
-			found = append(found, [2]string{h.id, string(resource)})
-			x.trace.target = append(x.trace.target, h.id)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return x.searchset(q, total, found, next)
+	return x.answerSearch(ctx, q, x.documentRows)
 }
 
-// searchable checks that the caller may search the record of a patient.
-func (x *exchange) searchable(ctx context.Context, tx *sqldb.Tx, patient string) error {
-	p, err := x.s.patient(ctx, tx, patient)
-	switch {
-	case err != nil:
-		return err
-	case p == nil:
-		return refuse(FaultNoDMP)
-	case p.state != StateOpen:
-		return refuse(FaultDMPClosed)
-	case x.trace.caller.indirect():
-		return nil
-	}
-	return x.s.mayConsult(ctx, tx, &x.trace.caller, patient)
-}
-
-// documentRows are the documents that match and that the caller may know of.
-func (x *exchange) documentRows(ctx context.Context, tx *sqldb.Tx, q cursor) (out []indexed, err error) {
-	now := x.s.clock().UnixMilli()
-	official := ""
-	for _, v := range q.Params["identifier"] {
-		if i := strings.Index(v, "urn:uuid:"); i >= 0 {
-			official = v[i:]
-		}
-	}
-	columns := heldColumns
-	if official != "" {
-		columns += ", resource"
-	}
-	rows, err := tx.Query(ctx, `SELECT `+columns+` FROM document WHERE patient = ? AND status <> ?`, q.Patient, statusDeleted)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var h held
-		fields := h.fields()
-		if official != "" {
-			fields = append(fields, &h.resource)
-		}
-		if err := rows.Scan(fields...); err != nil {
-			return nil, err
-		}
-		if !h.sees(&x.trace.caller) {
-			continue
-		}
-		row := indexed{id: h.id, uniqueID: h.uniqueID, status: h.status, typ: h.typ, category: h.category, date: h.date, updated: h.updated}
-		if official != "" {
-			r, err := fhir.Parse(h.resource)
-			if err != nil {
-				return nil, err
-			}
-			row.official = officialValue(r).Text()
-		}
-		ok, err := q.matches(documentParams, &row, now)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			out = append(out, row)
-		}
-	}
-	return out, rows.Err()
-}
-
-// minimal is what a structure learns of a document (TD3.1b): enough to replace,
-// delete or recognise it, nothing of what it says.
-func (h *held) minimal() ([]byte, error) {
-	return fhir.Marshal(fhir.DocumentReference{
-		ResourceType: "DocumentReference",
-		ID:           h.id,
-		Meta: &fhir.Meta{VersionID: strconv.Itoa(h.version), LastUpdated: instant(h.updated),
-			Tag: []fhir.Coding{{System: "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", Code: "SUBSETTED"}}},
-		MasterIdentifier: &fhir.Identifier{Use: "usual", System: fhir.SystemURN, Value: h.uniqueID},
-		Status:           h.status,
-		Content:          []fhir.Content{{Attachment: fhir.Attachment{ContentType: h.contentType, Size: h.size, Hash: h.hash}}},
-	})
-}
-
-// searchLists finds lots (ITI-66). A lot with a masked document is hidden with
-// it: its entries would say that the document exists.
+// searchLists finds lots (ITI-66). A lot with a document that the caller may
+// not know of is hidden with it: its entries would say that the document exists.
 func (x *exchange) searchLists(ctx context.Context) (*reply, error) {
 	if err := x.acceptsFHIR(); err != nil {
 		return nil, err
@@ -437,129 +455,113 @@ func (x *exchange) searchLists(ctx context.Context) (*reply, error) {
 	if x.trace.caller.indirect() {
 		return nil, refuse(FaultMode)
 	}
-	q, err := x.patientQuery("List", listParams)
+	q, err := x.patientQuery(listSearch)
 	if err != nil {
 		return nil, err
 	}
+	return x.answerSearch(ctx, q, x.listRows)
+}
+
+// answerSearch finds rows, cuts a page, and brings along what is asked for.
+func (x *exchange) answerSearch(ctx context.Context, q cursor, rowsOf func(context.Context, *sqldb.Tx, cursor, viewer) ([]*held, error)) (*reply, error) {
 	var total int
-	var found [][2]string
+	var hits []hit
 	var next *cursor
-	err = x.s.db.Read(ctx, func(tx *sqldb.Tx) error {
-		found = nil
-		if err := x.searchable(ctx, tx, q.Patient); err != nil {
+	err := x.s.db.Read(ctx, func(tx *sqldb.Tx) error {
+		hits = nil
+		v, err := x.searchable(ctx, tx, q.Patient)
+		if err != nil {
 			return err
 		}
-		rows, err := x.listRows(ctx, tx, q)
+		rows, err := rowsOf(ctx, tx, q, v)
 		if err != nil {
 			return err
 		}
 		total = len(rows)
-		var page []indexed
+		var page []*held
 		page, next = q.page(rows)
+		b := &bringer{x: x, tx: tx, q: q, v: v}
 		for _, row := range page {
-			var resource []byte
-			if err := tx.QueryRow(ctx, `SELECT resource FROM list WHERE patient = ? AND id = ?`, q.Patient, row.id).Scan(&resource); err != nil {
+			if err := b.match(ctx, row.id); err != nil {
 				return err
 			}
-			found = append(found, [2]string{row.id, string(resource)})
 		}
-		return nil
+		hits, err = b.all(ctx)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return x.searchset(q, total, found, next)
+	for _, h := range hits {
+		x.trace.target = append(x.trace.target, h.id)
+	}
+	return x.searchset(q, total, hits, next)
 }
 
-func (x *exchange) listRows(ctx context.Context, tx *sqldb.Tx, q cursor) (out []indexed, err error) {
-	masked, err := x.maskedLots(ctx, tx, q.Patient)
-	if err != nil {
-		return nil, err
+// searchable checks that the caller may search the record of a patient.
+func (x *exchange) searchable(ctx context.Context, tx *sqldb.Tx, patient string) (viewer, error) {
+	c := &x.trace.caller
+	if c.mode == modePatient && c.patient != patient {
+		return viewer{}, refuse(FaultMode)
 	}
-	now := x.s.clock().UnixMilli()
-	rows, err := tx.Query(ctx, `SELECT id, unique_id, date, updated, resource FROM list WHERE patient = ?`, q.Patient)
+	p, err := x.s.patient(ctx, tx, patient)
+	switch {
+	case err != nil:
+		return viewer{}, err
+	case p == nil:
+		return viewer{}, refuse(FaultNoDMP)
+	case p.state != StateOpen:
+		return viewer{}, refuse(FaultDMPClosed)
+	case c.indirect():
+		return x.viewer(ctx, tx, patient)
+	}
+	return x.consultant(ctx, tx, patient)
+}
+
+// documentRows are the documents that match and that the caller may know of.
+func (x *exchange) documentRows(ctx context.Context, tx *sqldb.Tx, q cursor, v viewer) (out []*held, err error) {
+	columns, deep := heldColumns, q.deep(documentParams)
+	if deep {
+		columns += ", resource"
+	}
+	rows, err := tx.Query(ctx, `SELECT `+columns+` FROM document WHERE patient = ? AND status <> ?`, q.Patient, statusDeleted)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
+	var all []*indexed
+	unseen := map[string]bool{}
 	for rows.Next() {
-		row := indexed{status: statusCurrent}
-		var resource []byte
-		if err := rows.Scan(&row.id, &row.uniqueID, &row.date, &row.updated, &resource); err != nil {
+		row := &indexed{unseen: unseen}
+		fields := row.fields()
+		if deep {
+			fields = append(fields, &row.resource)
+		}
+		if err := rows.Scan(fields...); err != nil {
 			return nil, err
 		}
-		if masked[row.id] {
-			continue
+		if row.sees(v) {
+			all = append(all, row)
+		} else {
+			unseen[row.id] = true
 		}
-		if len(q.Params["identifier"]) > 0 {
-			r, err := fhir.Parse(resource)
-			if err != nil {
-				return nil, err
-			}
-			row.official = officialValue(r).Text()
-		}
-		ok, err := q.matches(listParams, &row, now)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return matching(q, documentParams, all, v.now)
+}
+
+// matching keeps the rows that match.
+func matching(q cursor, params map[string]searchParam, all []*indexed, now int64) (out []*held, err error) {
+	for _, row := range all {
+		ok, err := q.matches(params, row, now)
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			out = append(out, row)
+			out = append(out, &row.held)
 		}
 	}
-	return out, rows.Err()
-}
-
-// maskedLots are the lots of a patient with a document that the caller may not
-// know of.
-func (x *exchange) maskedLots(ctx context.Context, tx *sqldb.Tx, patient string) (map[string]bool, error) {
-	rows, err := tx.Query(ctx, `SELECT lot, finess, authors FROM document WHERE patient = ? AND hidden <> 0`, patient)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	masked := map[string]bool{}
-	for rows.Next() {
-		h := held{hidden: true}
-		if err := rows.Scan(&h.lot, &h.finess, &h.authors); err != nil {
-			return nil, err
-		}
-		if !h.sees(&x.trace.caller) {
-			masked[h.lot] = true
-		}
-	}
-	return masked, rows.Err()
-}
-
-// readList reads one lot.
-func (x *exchange) readList(ctx context.Context) (*reply, error) {
-	if err := x.acceptsFHIR(); err != nil {
-		return nil, err
-	}
-	if x.trace.caller.indirect() {
-		return nil, refuse(FaultMode)
-	}
-	patient, ok := patientOf(x.id())
-	if !ok {
-		return nil, refuse(FaultNotFound)
-	}
-	x.trace.target = []string{"List/" + x.id()}
-	out := &reply{status: http.StatusOK, etag: etag(1)}
-	err := x.s.db.Read(ctx, func(tx *sqldb.Tx) error {
-		if err := x.consult(ctx, tx, patient); err != nil {
-			return err
-		}
-		masked, err := x.maskedLots(ctx, tx, patient)
-		if err != nil {
-			return err
-		}
-		if masked[x.id()] {
-			return refuse(FaultNotFound)
-		}
-		err = tx.QueryRow(ctx, `SELECT updated, resource FROM list WHERE patient = ? AND id = ?`, patient, x.id()).Scan(&out.modified, &out.body)
-		if noRows(err) {
-			return refuse(FaultNotFound)
-		}
-		return err
-	})
-	return out, err
+	return out, nil
 }

@@ -1,6 +1,6 @@
 // Package store is a DMP-style FHIR R4 server: lots of documents come in
-// (ITI-65), are found (ITI-66, ITI-67), read (ITI-68), replaced and deleted,
-// under the access rules of the DMP. It is a resource server of its own: it
+// (ITI-65), are found (ITI-66, ITI-67), read (ITI-68), replaced, masked, archived
+// and deleted (TD3.3), under the access rules of the DMP. It is a resource server of its own: it
 // checks its callers itself and trusts nothing but its configured issuers.
 //
 // # What is promised
@@ -18,8 +18,9 @@
 //
 // Versions: the id of a DocumentReference never changes; each change of its
 // metadata makes a version with its own entryUUID, kept in a history that is
-// only added to. lastUpdated grows strictly within a patient. A superseded
-// document changes no more, except to be deleted.
+// only added to, and can be read (_history). lastUpdated grows strictly within a
+// patient. A superseded document changes no more, except to be deleted, and to
+// follow the visibility of what replaced it.
 //
 // The folder belongs to one process and is refused to a second one.
 //
@@ -47,6 +48,25 @@
 // one uniqueId (TD3.1b, minimal answer) and ask whether a DMP exists (TD0.2);
 // it consults nothing. Mode "direct" (SubjectNameID) may search and read where
 // the patient's authorisation is VALIDE, and delete what the professional wrote.
+// Mode "patient" (claim patient, urn:oid:OID|matricule, and representative) sees
+// that one record and deposits nothing.
+//
+// Who sees a document, and who may change it (everything else is refused):
+//
+//	MASQUE_PS          seen by author, structure, médecin traitant, patient and
+//	                   representative; changed by the same
+//	INVISIBLE_PATIENT  seen by professionals; by patient and representative a
+//	                   month after the deposit; changed by author, structure,
+//	                   médecin traitant
+//	INVISIBLE_REPRESENTANTS_LEGAUX
+//	                   seen by all but the representative; changed by author,
+//	                   structure, médecin traitant
+//	isArchived         seen by all, told, and can be searched on; changed by the
+//	                   same, patient, representative, authorised professionals
+//	status (deletion)  seen by nobody; changed by author, structure
+//
+// A document that a caller may not see is 404, is not counted, is not included,
+// hides its lot, and relatesTo does not name it.
 //
 // # Where we differ or had to choose
 //
@@ -63,8 +83,21 @@
 //   - A CDA is compared with its entry on id, patient and type; whether it is a
 //     good CDA is judged before it comes here.
 //   - Folders, FHIR documents and Patient entries are refused by name (422).
-//   - Attributes other than status (masking, archiving) are refused by 422 until
-//     they are served; any other element by 405.
+//   - The draft's patches replace /securityLabel/0, where confidentiality and
+//     visibility take each other's place. Ours stand side by side: an operation on
+//     /0 or on the whole list says which visibilities there are, N says none, and
+//     the confidentiality of the CDA stays. RFC 6902 on the list works too. The
+//     path of isArchived is taken as the draft writes it, and as RFC 6901 does.
+//     Any other element is refused by 405.
+//   - Masking follows the chain of replaced versions, and the replacement of a
+//     masked document is masked: a new version must not undo what a patient asked.
+//   - The médecin traitant sees what is masked: general knowledge of the DMP, not
+//     in the texts at hand. R.1111-53 alone gives the month of INVISIBLE_PATIENT.
+//   - No break of glass, no regulation mode, no matrix of habilitations by
+//     profession: what they would open stays closed.
+//   - A modifier that is not served is refused in both handlings, an unknown
+//     parameter only in strict: ignored, a modifier would give the contrary.
+//   - period meets a date that falls in it; other dates must contain the value.
 //   - Locations and attachment.url are relative to the base: they stay true
 //     behind another base.
 //   - JSON only; XML is 415 or 406.
@@ -217,6 +250,7 @@ const (
 type Authorisation struct {
 	NationalID string
 	Status     string
+	Attending  bool // médecin traitant: sees what is masked
 }
 
 // Patient is a DMP and who may read it.
@@ -252,8 +286,8 @@ func (s *Store) Seed(ctx context.Context, patients []Patient) error {
 				return err
 			}
 			for _, a := range p.Authorisations {
-				if _, err := tx.Exec(ctx, `INSERT INTO authorisation (patient, national_id, status) VALUES (?, ?, ?)`,
-					key, a.NationalID, a.Status); err != nil {
+				if _, err := tx.Exec(ctx, `INSERT INTO authorisation (patient, national_id, status, attending) VALUES (?, ?, ?, ?)`,
+					key, a.NationalID, a.Status, a.Attending); err != nil {
 					return err
 				}
 			}

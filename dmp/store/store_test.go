@@ -120,8 +120,8 @@ func TestSeed(t *testing.T) {
 	for name, p := range map[string]Patient{
 		"fail/no INS":               {State: StateOpen},
 		"fail/other state":          {Identity: ins.Identity{Matricule: "1", OID: ins.OIDTest}, State: "ajar"},
-		"fail/other authorisation":  {Identity: ins.Identity{Matricule: "1", OID: ins.OIDTest}, State: StateOpen, Authorisations: []Authorisation{{"8", "PEUT-ETRE"}}},
-		"fail/authorisation, twice": {Identity: ins.Identity{Matricule: "1", OID: ins.OIDTest}, State: StateOpen, Authorisations: []Authorisation{{"8", Valid}, {"8", Blocked}}},
+		"fail/other authorisation":  {Identity: ins.Identity{Matricule: "1", OID: ins.OIDTest}, State: StateOpen, Authorisations: []Authorisation{{NationalID: "8", Status: "PEUT-ETRE"}}},
+		"fail/authorisation, twice": {Identity: ins.Identity{Matricule: "1", OID: ins.OIDTest}, State: StateOpen, Authorisations: []Authorisation{{NationalID: "8", Status: Valid}, {NationalID: "8", Status: Blocked}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := s.Seed(t.Context(), []Patient{p}); err == nil {
@@ -168,6 +168,71 @@ func TestAuditChain(t *testing.T) {
 				t.Errorf("%d rows, %v", rows, err)
 			}
 		})
+	}
+}
+
+// TestUpgrade opens a store of the first schema: what its documents say of
+// their visibility is obeyed.
+func TestUpgrade(t *testing.T) {
+	dir := t.TempDir()
+	ctx := t.Context()
+	steps, err := sqldb.Migrations(schema, "schema")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sqldb.Open(ctx, sqldb.Config{Path: filepath.Join(dir, "store.db"), Migrations: steps[:1]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resource := func(label, more string) string {
+		return `{"resourceType":"DocumentReference","securityLabel":[{"coding":[{"code":"N"}]},{"coding":[{"code":"` + label + `"}]}]` + more + `}`
+	}
+	err = db.Write(ctx, func(tx *sqldb.Tx) error {
+		insert := `INSERT INTO document (patient, id, version, unique_id, status, hidden, type, category, date, updated, finess, authors, lot, content, content_type, size, hash, resource)
+			VALUES ('p', ?, 1, ?, 'current', 0, '', '', 0, 20, '', '', 'l', '', '', 0, '', ?)`
+		for _, q := range []struct {
+			sql  string
+			args []any
+		}{
+			{`INSERT INTO patient (patient, oid, matricule, identity, state) VALUES ('p', 'o', 'm', '{}', 'open')`, nil},
+			{`INSERT INTO authorisation (patient, national_id, status) VALUES ('p', '8', 'VALIDE')`, nil},
+			{`INSERT INTO list (patient, id, unique_id, finess, digest, date, updated, response, resource) VALUES ('p', 'l', 'u', '', '', 0, 7, '', '')`, nil},
+			{insert, []any{"a", "ua", []byte(resource("INVISIBLE_PATIENT", ""))}},
+			{insert, []any{"b", "ub", []byte(resource("INVISIBLE_REPRESENTANTS_LEGAUX", `,"extension":[{"url":"x"},{"url":"`+fhir.ExtIsArchived+`","valueBoolean":true}]`))}},
+			{insert, []any{"c", "uc", []byte(resource("N", `,"relatesTo":[{"code":"replaces","target":{"reference":"DocumentReference/a"}}]`))}},
+		} {
+			if _, err := tx.Exec(ctx, q.sql, q.args...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err = errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s := openStore(t, dir, time.Now())
+	want := map[string]held{
+		"a": {attributes: attributes{status: "current", invisible: true}}, "b": {attributes: attributes{status: "current", secret: true, archived: true}},
+		"c": {attributes: attributes{status: "current"}, replaces: "a"},
+	}
+	err = s.db.Read(ctx, func(tx *sqldb.Tx) error {
+		for id, w := range want {
+			h, err := s.document(ctx, tx, "p", id)
+			if err != nil {
+				return err
+			}
+			if h.attributes != w.attributes || h.replaces != w.replaces || h.deposited != 7 {
+				t.Errorf("%s: %+v", id, h)
+			}
+		}
+		status, attending, err := s.authorisation(ctx, tx, "p", "8")
+		if status != Valid || attending {
+			t.Errorf("%s %v", status, attending)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -312,7 +377,7 @@ func FuzzReadLot(f *testing.F) {
 				t.Fatalf("accepted: %+v", d)
 			}
 			s := &Store{rand: rand.Reader}
-			raw, err := s.stored(d, &known{key: "k"}, "id", 1)
+			raw, err := s.stored(d, &known{key: "k"}, "id", 1, d.attributes)
 			if err != nil || !json.Valid(raw) {
 				t.Fatalf("%v: %s", err, raw)
 			}

@@ -57,6 +57,8 @@ const (
 	physician  = "899700000017"
 	otherPhys  = "899700000025"
 	blocked    = "899700000033"
+	attending  = "899700000058" // médecin traitant of patientTwo
+	nurse      = "899700000066" // authorised on patientTwo
 )
 
 var (
@@ -145,7 +147,8 @@ func newWorld(t *testing.T) *world {
 	must(t, w.store.Seed(t.Context(), []store.Patient{
 		{Identity: patientOpen, State: store.StateOpen, Authorisations: []store.Authorisation{
 			{NationalID: physician, Status: store.Valid}, {NationalID: otherPhys, Status: store.Expired}, {NationalID: blocked, Status: store.Blocked}}},
-		{Identity: patientTwo, State: store.StateOpen, Authorisations: []store.Authorisation{{NationalID: physician, Status: store.Valid}, {NationalID: otherPhys, Status: store.Valid}}},
+		{Identity: patientTwo, State: store.StateOpen, Authorisations: []store.Authorisation{{NationalID: physician, Status: store.Valid}, {NationalID: otherPhys, Status: store.Valid},
+			{NationalID: nurse, Status: store.Valid}, {NationalID: attending, Status: store.Valid, Attending: true}}},
 		{Identity: patientClosed, State: store.StateClosed, Authorisations: []store.Authorisation{{NationalID: physician, Status: store.Valid}}},
 	}))
 	return w
@@ -243,6 +246,11 @@ func (w *world) structure(finess string) string {
 // professional is a good token of mode direct.
 func (w *world) professional(id string) string {
 	return w.sign(w.doctor, map[string]any{"mode": "direct", "SubjectNameID": id, "SubjectRole": []string{"10^1.2.250.1.213.1.1.5.5"}})
+}
+
+// patient is a good token of the holder of a DMP, or of their representative.
+func (w *world) patient(p ins.Identity, representative bool) string {
+	return w.sign(w.doctor, map[string]any{"mode": "patient", "patient": "urn:oid:" + string(p.OID) + "|" + p.Matricule, "representative": representative})
 }
 
 // authorize is the authorization server.
