@@ -62,6 +62,8 @@ type EstablishmentConfig struct {
 	// (MSH-5/6 of the MDM).
 	Application SenderConfig `yaml:"application"`
 	Machines    []string     `yaml:"machines"` // PEM files of client certificates that may read its submissions
+	// TrustADT lets its ADT teach identities; empty: in the sandbox only.
+	TrustADT *bool `yaml:"trust_adt,omitempty"`
 
 	Webhook *WebhookConfig `yaml:"webhook,omitempty"` // absent: its software asks for itself
 }
@@ -124,6 +126,8 @@ type DeliveryConfig struct {
 // StorageConfig is the disk budget.
 type StorageConfig struct {
 	ReserveMiB int64 `yaml:"reserve_mib"` // below this free space messages are answered AR
+	// KeyFile seals the identities; empty: no identity is held, no INSi exchange kept.
+	KeyFile string `yaml:"key_file,omitempty"`
 }
 
 // The environments.
@@ -157,7 +161,7 @@ func loadConfig(path string) (Config, error) {
 }
 
 func (c *Config) paths() []*string {
-	all := []*string{&c.Data, &c.Gateway.Certificate, &c.Gateway.Key, &c.Gateway.ClientCA, &c.DMP.Certificate, &c.DMP.Key, &c.DMP.CA}
+	all := []*string{&c.Data, &c.Gateway.Certificate, &c.Gateway.Key, &c.Gateway.ClientCA, &c.DMP.Certificate, &c.DMP.Key, &c.DMP.CA, &c.Storage.KeyFile}
 	if c.MSS != nil {
 		all = append(all, &c.MSS.Certificate, &c.MSS.Key, &c.MSS.CA, &c.MSS.PasswordFile, &c.MSS.Identities)
 	}
@@ -252,6 +256,7 @@ func (c *Config) problems(now time.Time) []string {
 	if c.Storage.ReserveMiB < 0 {
 		p.add("storage.reserve_mib", "nombre positif attendu")
 	}
+	c.registerProblems(p)
 	c.listenProblems(p)
 	if c.Delivery.Workers < 1 || c.Delivery.Workers > 64 {
 		p.add("delivery.workers", "entre 1 et 64")

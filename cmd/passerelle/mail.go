@@ -234,8 +234,8 @@ func (s submitter) Submit(ctx context.Context, p gateway.Posting) gateway.Posted
 	return posted
 }
 
-// application routes received documents by establishment.
-func (m *Main) application() gateway.Application {
+// application routes received documents and lowered identities by establishment.
+func (m *Main) application() *hl7v2.Application {
 	software := map[string]hl7v2.Software{}
 	for _, e := range m.Config.Establishments {
 		if e.Hospital == "" {

@@ -99,6 +99,9 @@ func (m *Main) Start(ctx context.Context) (err error) {
 			Opposition: c.Accept.Opposition,
 		},
 	}
+	if err := m.openRegister(ctx, g); err != nil {
+		return err
+	}
 	archive, err := m.archive()
 	if err != nil {
 		return err
@@ -116,8 +119,9 @@ func (m *Main) Start(ctx context.Context) (err error) {
 		return err
 	}
 	g.Hooked = hooks.Hooked
+	software := m.application()
 	d := &gateway.Deliverer{
-		Gateway: g, Archive: archive, Hospital: m.hospital(), Mail: mail, Application: m.application(), Webhook: hooks, Holder: newID(), Lease: 5 * max(c.DMP.Timeout, c.Delivery.AckTimeout), Poll: 2 * time.Second,
+		Gateway: g, Archive: archive, Hospital: m.hospital(), Mail: mail, Application: software, Downstream: software, Webhook: hooks, Holder: newID(), Lease: 5 * max(c.DMP.Timeout, c.Delivery.AckTimeout), Poll: 2 * time.Second,
 		Workers: c.Delivery.Workers, Jitter: jitter(m.Random), Log: m.Log,
 		Backoff: gateway.Backoff{First: c.Delivery.First, Max: c.Delivery.Max, GiveUp: c.Delivery.GiveUp},
 	}
@@ -494,6 +498,9 @@ func (c *serveCmd) Run(e *env) error {
 	}
 	fmt.Fprintf(e.out, "Passerelle démarrée (environnement %s).\n  HL7 (MLLP) : %s\n  HTTPS      : https://%s\n  Santé      : http://%s/readyz\n",
 		cfg.Environment, strings.Join(m.MLLP, ", "), m.HTTPS, m.HTTP)
+	if cfg.Storage.KeyFile == "" {
+		fmt.Fprintln(e.out, "  Identités  : aucune n'est tenue, sans fichier de clés (storage.key_file)")
+	}
 	if cfg.PSC != nil {
 		fmt.Fprintf(e.out, "  Connexion  : par Pro Santé Connect, retour sur %s\n", cfg.PSC.RedirectURI)
 	}

@@ -243,6 +243,10 @@ func sandboxConfig(c worldConfig, s *sim.Sandbox) (Config, error) {
 		}
 		cfg.Establishments[0].Webhook = hook
 	}
+	cfg.Storage.KeyFile = filepath.Join(c.dir, "identites.key")
+	if _, err := secretFile(cfg.Storage.KeyFile, c.e.random); err != nil {
+		return cfg, err
+	}
 	people := filepath.Join(c.dir, "identites.json")
 	if err := writeIdentities(people, house); err != nil {
 		return cfg, err

@@ -204,6 +204,30 @@ var hl7Rows = []Row{
 		Requirements: []string{"CDA/HL7.02"},
 	},
 
+	// a lowered identity, to the hospital software
+	hl7Busy("HL7-A47-ROUTE", "EXI SI 08",
+		[2]string{"Aucune application n'est configurée pour être informée des identités de cet établissement.", "No application is configured to be told of the identities of this establishment."},
+		[2]string{"Déclarez l'adresse MLLP (hospital) et l'application de l'établissement.", "Configure the MLLP address (hospital) and the application of the establishment."}),
+	hl7Busy("HL7-A47-DOWN", "EXI SI 08",
+		[2]string{"Le logiciel de l'établissement ne répond pas à la connexion : il n'est pas encore informé d'un INS retiré.", "The hospital software does not take the connection: it was not told yet of an INS withdrawn."},
+		[2]string{"Vérifiez que le récepteur d'ADT est démarré, son adresse, son certificat et les filtrages.", "Check that the ADT receiver runs, its address, its certificate and firewalls."}),
+	hl7Busy("HL7-A47-SILENT", "EXI SI 08",
+		[2]string{"Le logiciel de l'établissement n'a pas acquitté l'ADT^A47 à temps.", "The hospital software did not acknowledge the ADT^A47 in time."},
+		[2]string{"Vérifiez que le récepteur renvoie un ACK sur la même connexion ; l'A47 sera renvoyé à l'identique.", "Check that the receiver sends an ACK on the same connection; the A47 will be sent again unchanged."}),
+	hl7Busy("HL7-A47-ANSWER", "EXI SI 08",
+		[2]string{"La réponse à l'ADT^A47 n'est pas un acquittement de ce message.", "The answer to the ADT^A47 is not an acknowledgement of this message."},
+		[2]string{"Le récepteur doit renvoyer ACK^A47^ACK avec le MSH-10 de l'A47 en MSA-2.", "The receiver must answer ACK^A47^ACK with the MSH-10 of the A47 in MSA-2."}),
+	hl7Busy("HL7-A47-BUSY", "EXI SI 08",
+		[2]string{"Le logiciel de l'établissement demande de renvoyer l'ADT^A47 plus tard (AR).", "The hospital software asks for the ADT^A47 to be sent later (AR)."},
+		[2]string{"Aucune action : l'A47 sera renvoyé ; vérifiez le récepteur si cela dure.", "Nothing to do: the A47 will be sent again; check the receiver if it lasts."}),
+	{
+		Code: "HL7-A47-REFUSED", Kind: Permanent, HTTP: 502, FHIR: "processing",
+		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{554, "5.6.0"},
+		FR: "Le logiciel de l'établissement a refusé l'ADT^A47 (AE) : il porte peut-être encore un INS retiré.", EN: "The hospital software refused the ADT^A47 (AE): it may still hold an INS that was withdrawn.",
+		FixFR: "Consultez le journal du récepteur, puis retirez l'INS de cette identité à la main.",
+		FixEN: "See the log of the receiver, then take the INS off this identity by hand.",
+	},
+
 	// documents received by mail, to the hospital software
 	hl7Busy("HL7-MDM-ROUTE", "CDA/HL7.03",
 		[2]string{"Aucune application n'est configurée pour recevoir les documents de cet établissement.", "No application is configured to receive the documents of this establishment."},

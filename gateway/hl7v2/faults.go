@@ -67,6 +67,13 @@ const (
 	FaultMDMMasked     = "HL7-MDM-MASKED"     // MASQUE_PS: must not be relayed
 	FaultMDMPatient    = "HL7-MDM-PATIENT"    // the document is about another INS
 	FaultMDMIncomplete = "HL7-MDM-INCOMPLETE" // something that the profile requires is missing
+
+	FaultA47Route   = "HL7-A47-ROUTE"   // no application for this establishment
+	FaultA47Down    = "HL7-A47-DOWN"    // no connection
+	FaultA47Silent  = "HL7-A47-SILENT"  // no answer in time
+	FaultA47Answer  = "HL7-A47-ANSWER"  // an answer to something else
+	FaultA47Busy    = "HL7-A47-BUSY"    // AR
+	FaultA47Refused = "HL7-A47-REFUSED" // AE
 )
 
 // Refusal is an error of this room. Detail is a word of the specification,

@@ -184,15 +184,30 @@ func insAuthority(oid ins.OID) string {
 	return "ASIP-SANTE-INS-NIR"
 }
 
-// writePID writes a person whom the gate lets through.
-func writePID(b writer, p ins.Identity, e gateway.Establishment) {
-	var ids []string
-	if p.HasINS() {
-		ids = append(ids, text(p.Matricule)+"^^^"+insAuthority(p.OID)+"&"+text(string(p.OID))+"&ISO^INS")
-	}
+// insCX is an INS as PID-3 and MRG-1 have it.
+func insCX(matricule string, oid ins.OID) string {
+	return text(matricule) + "^^^" + insAuthority(oid) + "&" + text(string(oid)) + "&ISO^INS"
+}
+
+// localCX are the local numbers of a person.
+func localCX(p ins.Identity, e gateway.Establishment) (ids []string) {
 	for _, l := range p.Local {
 		ids = append(ids, text(l.Value)+"^^^"+localAuthority(l.Authority, e)+"^PI")
 	}
+	return ids
+}
+
+// writePID writes a person whom the gate lets through.
+func writePID(b writer, p ins.Identity, e gateway.Establishment) {
+	ids := localCX(p, e)
+	if p.HasINS() {
+		ids = append([]string{insCX(p.Matricule, p.OID)}, ids...)
+	}
+	writeIdentified(b, ids, p)
+}
+
+// writeIdentified writes PID under identifiers that are already written.
+func writeIdentified(b writer, ids []string, p ins.Identity) {
 	t := p.Traits
 	place := ""
 	if t.BirthPlace != "" {
