@@ -100,7 +100,7 @@ func (d *Deliverer) giveUpReports(ctx context.Context) {
 		late, err := g.Journal.Overdue(ctx, now, 100)
 		for _, del := range late {
 			err = errors.Join(err, g.Journal.Apply(ctx, Report{
-				Key: "no-report/" + del.ID, Delivery: del.ID, State: Done,
+				Key: "no-report/" + del.inRound(del.ID), Delivery: del.ID, State: Done,
 				Events: []Event{{
 					Submission: del.Submission, Time: now, Step: EventDSN, Outcome: OutcomeWarning, Code: FaultNoReport,
 					Destination: del.Destination, Recipient: del.Recipient, Attempt: del.Attempts,
@@ -250,7 +250,7 @@ func (d *Deliverer) settlement(del lease, r result) Settlement {
 		f := fault.From(r.err)
 		s.Code = f.Code
 		ack = ackCode(r.err)
-		switch age := now.Sub(del.Created); {
+		switch age := now.Sub(del.begun()); {
 		case f.Kind == fault.Permanent:
 			s.State, outcome = Failed, OutcomeFailed
 		case d.Backoff.GiveUp > 0 && age > d.Backoff.GiveUp:
@@ -303,6 +303,23 @@ func (d *Deliverer) settlement(del lease, r result) Settlement {
 		s.Next = append(s.Next, g.hook(del.Delivery, now)...)
 	}
 	return s
+}
+
+// begun is when the round that is under way began.
+func (del Delivery) begun() time.Time {
+	if del.Since.IsZero() {
+		return del.Created
+	}
+	return del.Since
+}
+
+// inRound is a name that a delivery gave, distinct in each of its rounds: what
+// is told of one round must not be taken for what was told of another.
+func (del Delivery) inRound(name string) string {
+	if del.Round == 0 {
+		return name
+	}
+	return name + "." + strconv.Itoa(del.Round)
 }
 
 // noticeCode is ERR-5 of a ZAM that no answer of the other side gives: our code

@@ -49,6 +49,16 @@
 // long as the rules and settings that refused it stand; after a change it is
 // judged anew.
 //
+// # What people decide
+//
+// A person stops a delivery that is retried, has one that failed or was stopped
+// begin again, and files, rejects or keeps a mail in quarantine ([Decider]). Each
+// decision is one transaction and one line of the timeline, with who and why; of
+// two about the same thing the first counts. Stopped is told as a failure is.
+// Begun again is the same delivery in a new round: see [Decider] for which names
+// stay, so that nothing is shown twice. Nobody files under a contradicting
+// matricule, nor one twin for the other ([ins.Policy.ByHand]).
+//
 // # Where we differ or had to choose
 //
 //   - CDA verdict at the door: only blocking findings refuse; accept.cda: strict
@@ -99,6 +109,13 @@
 //     traits); the sender vouches for the control. The traits that leave are those
 //     of INSi.
 //   - A gateway whose INSi is away stays ready: no alarm stands for it.
+//   - A reason is a sentence of a person. It stands in the console alone, not in
+//     what hospital software reads; one that holds a matricule or the patient's
+//     name is refused.
+//   - A document that was replaced or deleted since is not deposited again by a
+//     replay (GW-NOT-LATEST): the DMP would show it beside its successor.
+//   - A mail that a person rejects is told to its sender only if the person says
+//     so and the sender asked for a receipt.
 //   - An operator that reports no delivery: the letter is done with a warning and
 //     no Z02 is sent, because none was seen.
 //

@@ -36,4 +36,12 @@ const (
 	FaultIdentityTrace    = "GW-IDENTITY-TRACE"
 	FaultIdentityRace     = "GW-IDENTITY-RACE"
 	FaultIdentityTwo      = "GW-IDENTITY-TWO"
+	FaultStopped          = "GW-STOPPED"
+	FaultRejected         = "GW-REJECTED"
+	FaultDecided          = "GW-DECIDED"
+	FaultBusy             = "GW-BUSY"
+	FaultReason           = "GW-REASON"
+	FaultReasonTells      = "GW-REASON-TELLS"
+	FaultUnread           = "GW-UNREAD"
+	FaultUnconfirmed      = "GW-UNCONFIRMED"
 )

@@ -25,8 +25,10 @@ func (g *Gateway) received(ctx context.Context, submission string) (received, er
 	if err != nil {
 		return v, err
 	}
-	if err := json.Unmarshal(s.Envelope, &v.letter); err != nil {
-		return v, fault.New(fault.Internal).Because(err)
+	if s.Envelope != nil { // a mail that a person rejected has none
+		if err := json.Unmarshal(s.Envelope, &v.letter); err != nil {
+			return v, fault.New(fault.Internal).Because(err)
+		}
 	}
 	v.raw, v.rows = s.Digest, rows
 	for _, row := range rows {
@@ -38,7 +40,8 @@ func (g *Gateway) received(ctx context.Context, submission string) (received, er
 // toApplication brings the documents of an incoming letter to the hospital
 // software, one MDM each, then queues the read receipt that says what became of
 // them. MSH-10 is the same on every resend, so that the hospital recognises a
-// document whose acknowledgement was lost.
+// document whose acknowledgement was lost; after a refusal a new round has its
+// own (Remote), so that the refusal is not just repeated.
 func (d *Deliverer) toApplication(ctx context.Context, del lease) result {
 	v, err := d.Gateway.received(ctx, del.Submission)
 	r := result{documents: v.marks}
@@ -57,12 +60,7 @@ func (d *Deliverer) toApplication(ctx context.Context, del lease) result {
 		}
 	}
 	d.Gateway.step(StepFiled, del.Submission)
-	if v.letter.Receipt != "" {
-		next := d.Gateway.follow(del.Delivery, DestinationMDN, d.Gateway.Clock(), nil)
-		// Remote, because Code is that of the last failure to send the receipt.
-		next.Recipient, next.Remote = v.letter.Receipt, applicationCode(r.err)
-		r.next = append(r.next, next)
-	}
+	r.next = d.Gateway.answer(del.Delivery, v.letter.Receipt, applicationCode(r.err))
 	return r
 }
 
@@ -84,7 +82,7 @@ func (d *Deliverer) file(ctx context.Context, del lease, v received, row Documen
 		action = v.letter.Actions[row.Index]
 	}
 	return d.Application.File(ctx, Filing{
-		ControlID: noticeID("mdm/"+row.UniqueID, del.ID), Composed: del.Created, Establishment: del.Establishment, Action: action,
+		ControlID: noticeID("mdm/"+row.UniqueID+del.Remote, del.ID), Composed: del.Created, Establishment: del.Establishment, Action: action,
 		Patient: v.letter.Person, Document: content, Metadata: md,
 		MessageID: v.letter.MessageID, Subject: v.letter.Subject, Body: v.letter.Body, Sender: v.letter.Sender, Recipients: v.letter.To,
 	})

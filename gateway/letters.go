@@ -111,7 +111,7 @@ func (d *Deliverer) submit(ctx context.Context, del lease, composed *mss.Compose
 		return posted
 	}
 	d.Gateway.step(StepSubmitted, del.Submission)
-	posted = d.Mail.Operator.Submit(ctx, Posting{ID: del.ID, From: composed.From, To: composed.To, Raw: raw})
+	posted = d.Mail.Operator.Submit(ctx, Posting{ID: del.inRound(del.ID), From: composed.From, To: composed.To, Raw: raw})
 	d.Gateway.step(StepPosted, del.Submission)
 	r.err, r.sent = posted.Err, posted.Err == nil || posted.Unknown
 	r.unsent = !r.sent

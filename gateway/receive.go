@@ -114,22 +114,34 @@ func (r *Receiver) dsn(ctx context.Context, in *mss.Incoming) (all []Report, err
 		if !line.Settled() {
 			continue // delayed: another report will come
 		}
-		del, w, err := r.about(ctx, in.DSN.EnvelopeID, in.DSN.OriginalMessageID, line.Address())
+		id, round := sentAs(in.DSN.EnvelopeID)
+		del, w, err := r.about(ctx, id, in.DSN.OriginalMessageID, line.Address())
 		if err != nil {
 			return nil, err
 		}
-		if forged(in, del.Recipient) {
+		if forged(in, del.Recipient) || round > del.Round {
 			return nil, ErrNotFound
 		}
 		failed := line.Err()
-		rep := Report{Key: "dsn/" + del.ID + "/" + line.Action, Delivery: del.ID, State: Done}
+		if id == "" {
+			round = del.Round // known by its Message-ID alone, which all rounds share
+		}
+		told := del
+		told.Round = round
+		rep := Report{Key: "dsn/" + told.inRound(del.ID) + "/" + line.Action, Delivery: del.ID, State: Done}
 		answer, outcome := "Y", OutcomeOK
 		if failed != nil {
 			rep.State, rep.Code, answer, outcome = Failed, fault.From(failed).Code, "N", OutcomeFailed
 		}
 		rep.Events = r.events(del, w, EventDSN, outcome, rep.Code, line.Status)
+		if failed != nil && round < del.Round {
+			// Of a round that was over already, and told: it changes nothing.
+			rep.State, rep.Code = "", ""
+			all = append(all, rep)
+			continue
+		}
 		if w.in.Flags.WantReception {
-			n := w.letterNotice("Z02", answer, del)
+			n := w.letterNotice("Z02", answer, told)
 			if failed != nil {
 				row, _ := fault.Lookup(rep.Code)
 				n.Code, n.Text = strconv.Itoa(line.SMTPErrorCode()), row.FR
@@ -140,6 +152,16 @@ func (r *Receiver) dsn(ctx context.Context, in *mss.Incoming) (all []Report, err
 		all = append(all, rep)
 	}
 	return all, nil
+}
+
+// sentAs reads an ENVID that we gave: the id of a delivery, and its round.
+func sentAs(envelope string) (id string, round int) {
+	id, suffix, found := strings.Cut(envelope, ".")
+	n, err := strconv.Atoi(suffix)
+	if !found || err != nil || n < 1 {
+		return envelope, 0
+	}
+	return id, n
 }
 
 // mdn is what a read receipt says, by the Message-ID that we gave.
@@ -315,31 +337,46 @@ func (r *Receiver) person(ctx context.Context, docs []opened) (ins.Identity, err
 // keep commits an incoming letter with one delivery to the hospital a document.
 func (r *Receiver) keep(ctx context.Context, raw []byte, in *mss.Incoming, docs []opened, person ins.Identity) error {
 	g := r.Gateway
+	s := r.submission(raw, in)
+	if _, err := g.Journal.Keep(ctx, raw); err != nil {
+		return err
+	}
+	f, err := r.filed(ctx, in, docs, person)
+	if err != nil {
+		return err
+	}
+	s.State, s.Action, s.INSStatus, s.Envelope = Pending, f.Action, f.INSStatus, f.Envelope
+	err = g.Journal.Record(ctx, Entry{
+		Submission: s, Documents: f.Documents,
+		Events:     []Event{{Submission: s.ID, Time: s.Received, Step: EventAccepted, Outcome: OutcomeOK}},
+		Deliveries: []Delivery{g.follow(Delivery{Submission: s.ID, Establishment: s.Establishment}, DestinationMDM, s.Received, nil)},
+	})
+	if err != nil && !errors.Is(err, ErrDuplicate) {
+		return err
+	}
+	g.wake()
+	return nil
+}
+
+// filed is what a letter becomes once it is known whom it concerns. The bytes of
+// its documents are kept.
+func (r *Receiver) filed(ctx context.Context, in *mss.Incoming, docs []opened, person ins.Identity) (*Filed, error) {
 	letter := ReceivedLetter{
-		MessageID: in.MessageID, Subject: in.Subject, Sender: in.From, To: in.To, Body: in.Text, Person: person,
+		MessageID: in.MessageID, Subject: in.Subject, Sender: in.From, To: in.To, Body: in.Text, Person: person, Receipt: r.receiptTo(in),
 	}
 	for _, d := range docs {
 		letter.Visibility = append(letter.Visibility, d.metadata.Visibility)
 		letter.Actions = append(letter.Actions, d.action)
 	}
-	ours := func(string) bool { return false } // a letter of ours was recognised before
-	if to, err := in.ReceiptAddress(ours); err == nil && to.Key() != r.Own.Key() {
-		letter.Receipt = to.String()
-	}
 	envelope, err := json.Marshal(letter)
 	if err != nil {
-		return fault.New(fault.Internal).Because(err)
+		return nil, fault.New(fault.Internal).Because(err)
 	}
-	s := r.submission(raw, in)
-	s.State, s.Action, s.INSStatus, s.Envelope = Pending, docs[0].action, string(person.Status), envelope
-	e := Entry{Events: []Event{{Submission: s.ID, Time: s.Received, Step: EventAccepted, Outcome: OutcomeOK}}}
-	if _, err := g.Journal.Keep(ctx, raw); err != nil {
-		return err
-	}
+	f := &Filed{Action: docs[0].action, INSStatus: string(person.Status), Envelope: envelope}
 	for i, d := range docs {
-		digest, err := g.Journal.Keep(ctx, d.content)
+		digest, err := r.Gateway.Journal.Keep(ctx, d.content)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		row := DocumentRow{
 			Index: i, UniqueID: d.metadata.UniqueID.String(), SetID: d.metadata.SetID.String(), Version: d.metadata.Version,
@@ -348,15 +385,18 @@ func (r *Receiver) keep(ctx context.Context, raw []byte, in *mss.Incoming, docs 
 		if d.metadata.Replaces != nil {
 			row.Replaces = d.metadata.Replaces.String()
 		}
-		e.Documents = append(e.Documents, row)
+		f.Documents = append(f.Documents, row)
 	}
-	e.Deliveries = []Delivery{g.follow(Delivery{Submission: s.ID, Establishment: s.Establishment}, DestinationMDM, s.Received, nil)}
-	e.Submission = s
-	if err := g.Journal.Record(ctx, e); err != nil && !errors.Is(err, ErrDuplicate) {
-		return err
+	return f, nil
+}
+
+// receiptTo is where a read receipt of a letter may go; empty: nowhere.
+func (r *Receiver) receiptTo(in *mss.Incoming) string {
+	ours := func(string) bool { return false } // a letter of ours was recognised before
+	if to, err := in.ReceiptAddress(ours); err == nil && to.Key() != r.Own.Key() {
+		return to.String()
 	}
-	g.wake()
-	return nil
+	return ""
 }
 
 // quarantine keeps a mail for a person, with the reason.

@@ -20,7 +20,7 @@ const (
 	Waiting State = "waiting" // a letter: the operator has it, its report will settle it
 	Done    State = "done"    // the other side answered and said yes
 	Failed  State = "failed"  // permanent: the other side, or a rule, said no
-	Stopped State = "stopped" // a person stopped the retries
+	Stopped State = "stopped" // a person stopped the retries; a person may have it begin again
 
 	Pending      State = "pending"
 	Partial      State = "partial"
@@ -94,11 +94,13 @@ type Delivery struct {
 	// of a webhook the events that it tells, by Seq: the journal puts there those
 	// that it commits with it.
 	Remote    string
-	Notice    *Notice // destination zam
-	Code      string  // last failure
-	Recipient string  // address, for the destinations of mail
-	Letter    string  // digest of the letter's bytes, once composed: a resend sends these
-	MessageID string  // of the letter, without angle brackets; distinct among all deliveries
+	Notice    *Notice   // destination zam
+	Code      string    // last failure
+	Recipient string    // address, for the destinations of mail
+	Letter    string    // digest of the letter's bytes, once composed: a resend sends these
+	MessageID string    // of the letter, without angle brackets; distinct among all deliveries
+	Round     int       // how often a person had it begun again
+	Since     time.Time // when its last round began; zero: it is the first
 }
 
 // Event is one line of a timeline, and the event record from which indicators
@@ -116,6 +118,8 @@ type Event struct {
 	Where       string // place of a warning or a refusal
 	Attempt     int
 	Document    DocumentMark
+	By          string // national identifier of the professional who decided; empty: nobody did
+	Why         string // their reason, in their words; no patient is named in it
 }
 
 // DocumentMark is the part of an event record that concerns one document.
@@ -162,6 +166,31 @@ type Report struct {
 	Next     []Delivery // the ZAM that tells it, a webhook that tells Events
 }
 
+// Ruling is what a person decided of one delivery, or of one mail in quarantine:
+// all of it or nothing.
+type Ruling struct {
+	Submission string
+	Delivery   string // empty: the mail itself
+	Was        State  // as the person saw it: Due, Failed, Stopped; of a mail Quarantined
+	Round      int    // of the delivery, as the person saw it
+	Now        time.Time
+	State      State // Stopped, or Due for a new round; of a mail Quarantined, RefusedState, Pending
+	Code       string
+	Sent       bool   // of a new round; see Delivery.Sent
+	Remote     string // of a new round; see Delivery.Remote
+	Filed      *Filed // of a mail that becomes Pending
+	Events     []Event
+	Next       []Delivery
+}
+
+// Filed is what a mail becomes once a person said whom it concerns.
+type Filed struct {
+	Action    dmp.Action
+	INSStatus string
+	Envelope  json.RawMessage
+	Documents []DocumentRow
+}
+
 // DocumentFate is what became of one document in the DMP.
 type DocumentFate struct {
 	UniqueID   string
@@ -188,6 +217,12 @@ var (
 	ErrDuplicate = errors.New("journal: already recorded")
 	// ErrLeaseLost: somebody else holds the delivery, or it is settled.
 	ErrLeaseLost = errors.New("journal: lease lost")
+	// ErrLeased: an attempt is under way.
+	ErrLeased = errors.New("journal: leased")
+	// ErrChanged: it is not, or no longer, as the person saw it.
+	ErrChanged = errors.New("journal: changed meanwhile")
+	// ErrSuperseded: a later version of the document was fed, or it was deleted.
+	ErrSuperseded = errors.New("journal: superseded")
 	// ErrNotFound: no such submission.
 	ErrNotFound = errors.New("journal: not found")
 )
@@ -248,6 +283,12 @@ type Journal interface {
 	// Overdue reads up to max letters that still wait for a report after the time
 	// until which one was expected.
 	Overdue(ctx context.Context, now time.Time, max int) ([]Delivery, error)
+	// Decide commits what a person decided; its events say who and why. Of two
+	// decisions about what both saw alike, the first is committed and the other is
+	// ErrChanged. ErrLeased while an attempt is under way: what it does is not
+	// known yet. ErrSuperseded when a new round would bring to the DMP what a later
+	// submission replaced or deleted there.
+	Decide(ctx context.Context, r Ruling) error
 	// NextDue is the earliest time at which a delivery of the destination is
 	// due or a lease on one ends; zero when there is none.
 	NextDue(ctx context.Context, destination string) (time.Time, error)

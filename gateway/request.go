@@ -75,7 +75,7 @@ func (d *Deliverer) load(ctx context.Context, del lease) (request, error) {
 // from what it tells, so that the same outcome is never told under two ids.
 func (w request) notice(event, about string, del Delivery) *Notice {
 	return &Notice{
-		ControlID: noticeID(about, del.ID), Event: event, To: w.in.From, As: w.in.Message.To, Processing: w.in.Message.Processing,
+		ControlID: noticeID(del.inRound(about), del.ID), Event: event, To: w.in.From, As: w.in.Message.To, Processing: w.in.Message.Processing,
 		Answers: w.in.Message.ControlID, Establishment: w.in.Establishment,
 	}
 }

@@ -21,6 +21,13 @@ const (
 	EventWebhook     = "webhook"     // one attempt at telling the software of the establishment
 	EventLowered     = "lowered"     // an identity held here lost its INS or its qualification
 	EventIdentity    = "identity"    // one attempt at telling the hospital (ADT^A47)
+
+	// What a person decided.
+	EventStopped  = "stopped"
+	EventReplayed = "replayed"
+	EventFiled    = "filed"
+	EventRejected = "rejected"
+	EventKept     = "kept"
 )
 
 // Outcomes of an event.
@@ -69,6 +76,18 @@ var sentences = map[string]map[string][2]string{
 	},
 	EventIdentity: {
 		OutcomeOK: {"Changement d'INS (ADT^A47) acquitté par le logiciel de l'établissement.", "Change of INS (ADT^A47) acknowledged by the hospital software."},
+	},
+	EventReplayed: {
+		OutcomeOK: {"Envoi relancé par une personne.", "Begun again by a person."},
+	},
+	EventFiled: {
+		OutcomeOK: {"Courriel rattaché à une identité connue, par décision d'une personne.", "Mail filed under a known identity, by a person's decision."},
+	},
+	EventRejected: {
+		OutcomeOK: {"Courriel écarté par une personne ; l'expéditeur n'est pas prévenu.", "Mail rejected by a person; its sender is not told."},
+	},
+	EventKept: {
+		OutcomeOK: {"Courriel gardé en quarantaine par une personne.", "Mail kept in quarantine by a person."},
 	},
 	EventZAM: {
 		OutcomeOK: {"Compte rendu (ZAM) acquitté par le logiciel de l'établissement.", "Outcome (ZAM) acknowledged by the hospital software."},

@@ -33,6 +33,7 @@ const (
 	FaultUnknown       = "INS-UNKNOWN"            // no identity held under this INS
 	FaultFormer        = "INS-FORMER"             // a matricule that an identity once had
 	FaultDuplicate     = "INS-DUPLICATE"          // several identities held under one matricule
+	FaultTwins         = "INS-TWINS"              // born together, other given names: never filed one for the other
 	FaultManual        = "INS-MANUAL"             // traits agree without a matricule: a person must decide
 	FaultLine          = "INS-LINE"               // a line of a batch that cannot be read
 	FaultDestination   = "INS-DESTINATION"        // a destination that the gate does not know

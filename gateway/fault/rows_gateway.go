@@ -92,6 +92,50 @@ var gatewayRows = []Row{
 		FixFR: "Vérifiez confidentialityCode ; le document a été transmis.", FixEN: "Check confidentialityCode; the document was sent on.",
 	},
 	{
+		Code: "GW-STOPPED", HTTP: 409, FHIR: "suppressed", HL7: refused906, SMTP: SMTP{550, "5.7.1"},
+		FR: "Une personne a arrêté cet envoi depuis la console.", EN: "A person stopped this delivery in the console.",
+		FixFR: "Relancez-le depuis la console s'il doit partir. Si un essai est resté sans réponse, le destinataire a pu le recevoir : la passerelle le vérifie avant de renvoyer.",
+		FixEN: "Have it begin again in the console if it must leave. If an attempt got no answer, it may have arrived: the gateway asks before it sends again.",
+	},
+	{
+		Code: "GW-REJECTED", HTTP: 422, FHIR: "suppressed", HL7: refused906, SMTP: SMTP{550, "5.7.1"},
+		FR: "Une personne a écarté ce courriel de la quarantaine.", EN: "A person rejected this mail from the quarantine.",
+		FixFR: "Le document n'est pas intégré ; l'expéditeur doit le corriger et le renvoyer.",
+		FixEN: "The document is not filed; its sender must correct it and send it again.",
+	},
+	{
+		Code: "GW-DECIDED", HTTP: 409, FHIR: "conflict", HL7: refused906, SMTP: SMTP{550, "5.7.1"},
+		FR: "La situation a changé depuis l'affichage de la page : un essai a abouti, ou une autre personne a décidé.", EN: "Things changed since the page was shown: an attempt ended, or another person decided.",
+		FixFR: "Rien n'a été fait. Rouvrez le suivi du message, puis décidez de nouveau si c'est encore utile.",
+		FixEN: "Nothing was done. Open the timeline again, and decide again if it is still needed.",
+	},
+	{
+		Code: "GW-BUSY", Kind: Temporary, HTTP: 409, FHIR: "lock-error", HL7: retry906, SMTP: SMTP{451, "4.3.0"},
+		FR: "Un essai est en cours en ce moment : son résultat n'est pas encore connu.", EN: "An attempt is under way now: its result is not known yet.",
+		FixFR: "Rien n'a été fait. Attendez quelques secondes, rouvrez le suivi du message, puis décidez.",
+		FixEN: "Nothing was done. Wait some seconds, open the timeline again, then decide.",
+	},
+	{
+		Code: "GW-REASON", HTTP: 422, FHIR: "required", HL7: refused906, SMTP: SMTP{550, "5.6.0"},
+		FR: "Le motif manque, ou il est trop long.", EN: "The reason is missing, or too long.",
+		FixFR: "Écrivez en une phrase pourquoi vous décidez ainsi : de 5 à 200 caractères.", FixEN: "Write in one sentence why you decide so: 5 to 200 characters.",
+	},
+	{
+		Code: "GW-REASON-TELLS", HTTP: 422, FHIR: "security", HL7: refused906, SMTP: SMTP{550, "5.6.0"},
+		FR: "Le motif semble nommer le patient ou contenir un matricule.", EN: "The reason seems to name the patient or to hold a matricule.",
+		FixFR: "Le motif reste dans la chronologie, que d'autres lisent : retirez-en les noms et les matricules.", FixEN: "The reason stays in the timeline, which others read: take names and matricules out of it.",
+	},
+	{
+		Code: "GW-UNREAD", HTTP: 422, FHIR: "invalid", HL7: refused906, SMTP: SMTP{550, "5.6.0"},
+		FR: "Ce courriel ne peut pas être rattaché : ce n'est pas une lettre qui porte un document lisible.", EN: "This mail cannot be filed: it is not a letter that carries a readable document.",
+		FixFR: "Écartez-le, ou demandez à l'expéditeur de le renvoyer après correction.", FixEN: "Reject it, or ask its sender to correct it and send it again.",
+	},
+	{
+		Code: "GW-UNCONFIRMED", HTTP: 422, FHIR: "required", HL7: refused906, SMTP: SMTP{550, "5.6.0"},
+		FR: "La vérification de l'identité n'est pas confirmée.", EN: "The check of the identity is not confirmed.",
+		FixFR: "Comparez chaque ligne, puis cochez la case de confirmation.", FixEN: "Compare each line, then tick the box.",
+	},
+	{
 		Code: "GW-OPPOSED", HTTP: 422, FHIR: "suppressed", HL7: refused906, SMTP: SMTP{550, "5.7.1"},
 		FR: "Le patient s'oppose à l'alimentation de son DMP.", EN: "The patient opposes the feeding of the DMP.",
 		FixFR:        "Rien n'est déposé. Si le patient a changé d'avis, envoyez un ADT dont ZFA-9 vaut INO, puis renvoyez le document.",

@@ -257,6 +257,13 @@ var insRows = []Row{
 		FixEN: "Merge the duplicates before filing anything.",
 	},
 	{
+		Code: "INS-TWINS", Kind: Permanent, HTTP: 409, FHIR: "conflict",
+		HL7: HL7{"AE", "207", "904"}, SMTP: SMTP{550, "5.7.1"},
+		FR: "Même nom, même date et même lieu de naissance, mais d'autres prénoms : ce sont peut-être des jumeaux.", EN: "The same name, birth date and birth place, but other given names: they may be twins.",
+		FixFR: "Un jumeau n'est jamais pris pour l'autre. Faites corriger l'identité par la cellule d'identitovigilance ou par l'expéditeur.",
+		FixEN: "One twin is never taken for the other. Have the identity corrected by those who watch over identities, or by the sender.",
+	},
+	{
 		Code: "INS-MANUAL", Kind: Permanent, HTTP: 409, FHIR: "conflict",
 		HL7: HL7{"AE", "207", "903"}, SMTP: SMTP{550, "5.7.1"},
 		FR: "Les traits concordent, mais aucun matricule ne permet un classement automatique.", EN: "The traits agree, but no matricule allows automatic filing.",

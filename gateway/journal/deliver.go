@@ -132,6 +132,18 @@ func concerned(ctx context.Context, tx *sqldb.Tx, delivery string) (r outcomeRow
 // deliveries, the state of the submission. failure is the code of what just
 // failed, if it did.
 func (j *Journal) follow(ctx context.Context, tx *sqldb.Tx, row outcomeRow, events []gateway.Event, next []gateway.Delivery, failure string) error {
+	if err := j.tell(ctx, tx, row.submissionRow, events, next); err != nil {
+		return err
+	}
+	switch row.destination {
+	case gateway.DestinationZAM, gateway.DestinationMDN, gateway.DestinationWebhook:
+		failure = ""
+	}
+	return restate(ctx, tx, row.seq, failure)
+}
+
+// tell writes lines of the timeline and the deliveries that come of them.
+func (j *Journal) tell(ctx context.Context, tx *sqldb.Tx, row submissionRow, events []gateway.Event, next []gateway.Delivery) error {
 	for _, e := range events {
 		if e.Submission != row.ID {
 			return &Error{code: FaultEntry, cause: errors.New("an event of another submission")}
@@ -142,14 +154,7 @@ func (j *Journal) follow(ctx context.Context, tx *sqldb.Tx, row outcomeRow, even
 			return err
 		}
 	}
-	if err := j.insertEvents(ctx, tx, row.submissionRow, events, next); err != nil {
-		return err
-	}
-	switch row.destination {
-	case gateway.DestinationZAM, gateway.DestinationMDN, gateway.DestinationWebhook:
-		failure = ""
-	}
-	return restate(ctx, tx, row.seq, failure)
+	return j.insertEvents(ctx, tx, row, events, next)
 }
 
 func setFate(ctx context.Context, tx *sqldb.Tx, row submissionRow, f gateway.DocumentFate) error {

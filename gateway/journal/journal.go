@@ -28,6 +28,10 @@
 // one stands. It changes the one delivery that it is about, and the state of its
 // submission.
 //
+// Decisions of people: the condition on what they saw stands in the update
+// itself, so of two the first is written and the other finds things changed. A
+// running lease wins over a person; one that ran out does not.
+//
 // Duplicates: a key is recorded once; of two identical messages that come at
 // once, exactly one Record succeeds.
 //
@@ -50,7 +54,8 @@
 //     since telling how it went is not what it asked for. A letter that waits for
 //     its report leaves it pending, even after the time at which the report was
 //     expected.
-//   - No outcome takes a submission out of quarantine: a person does.
+//   - No outcome takes a submission out of quarantine: a person does ([Journal.Decide]).
+//   - A new round counts its attempts from one, and gives up by its own age.
 //   - A receipt that says nothing of delivery (MDN) leaves a running lease alone:
 //     without it the letter could be sent by another while it is being sent.
 //   - An attempt of the indicators ends as the last delivery report says, when

@@ -155,7 +155,7 @@ const (
 	deliveriesQuery = `SELECT ` + deliveryColumns + `
 		FROM delivery AS d JOIN submission AS s ON s.seq = d.submission WHERE d.submission = ? ORDER BY d.seq`
 	eventsQuery = `SELECT e.seq, s.id, e.time, e.step, e.outcome, e.code, e.ack_code,
-		e.destination, e.recipient, e.place, e.attempt, e.unique_id, e.set_id, e.version, e.type_code, e.flags
+		e.destination, e.recipient, e.place, e.attempt, e.unique_id, e.set_id, e.version, e.type_code, e.flags, e.decided_by, e.reason
 		FROM event AS e JOIN submission AS s ON s.seq = e.submission
 		WHERE e.submission = ? AND e.seq > ? ORDER BY e.seq`
 )

@@ -108,7 +108,7 @@ func scanDocument(r scanner) (d gateway.DocumentRow, err error) {
 }
 
 const deliveryColumns = `d.seq, d.id, s.id, d.finess_ej, d.finess_geo, d.est_name, d.source_oid, d.destination, d.state,
-	d.created, d.due, d.attempts, d.sent, d.remote, d.notice, d.code, d.recipient, d.letter, d.message_id`
+	d.created, d.due, d.attempts, d.sent, d.remote, d.notice, d.code, d.recipient, d.letter, d.message_id, d.round, d.since`
 
 type deliveryRow struct {
 	gateway.Delivery
@@ -116,15 +116,15 @@ type deliveryRow struct {
 }
 
 func scanDelivery(r scanner) (d deliveryRow, err error) {
-	var created, due int64
+	var created, due, since int64
 	var notice string
 	e := &d.Establishment
 	err = r.Scan(&d.seq, &d.ID, &d.Submission, &e.FINESSEJ, &e.FINESSGeo, &e.Name, &e.SourceOID, &d.Destination, &d.State,
-		&created, &due, &d.Attempts, &d.Sent, &d.Remote, &notice, &d.Code, &d.Recipient, &d.Letter, &d.MessageID)
+		&created, &due, &d.Attempts, &d.Sent, &d.Remote, &notice, &d.Code, &d.Recipient, &d.Letter, &d.MessageID, &d.Round, &since)
 	if err != nil {
 		return d, err
 	}
-	d.Created, d.Due = fromNanos(created), fromNanos(due)
+	d.Created, d.Due, d.Since = fromNanos(created), fromNanos(due), fromNanos(since)
 	if notice != "" {
 		err = json.Unmarshal([]byte(notice), &d.Notice)
 	}
@@ -135,7 +135,7 @@ func scanEvent(r scanner) (e gateway.Event, err error) {
 	var at int64
 	m := &e.Document
 	err = r.Scan(&e.Seq, &e.Submission, &at, &e.Step, &e.Outcome, &e.Code, &e.AckCode, &e.Destination, &e.Recipient, &e.Where,
-		&e.Attempt, &m.UniqueID, &m.SetID, &m.Version, &m.TypeCode, &m.Flags)
+		&e.Attempt, &m.UniqueID, &m.SetID, &m.Version, &m.TypeCode, &m.Flags, &e.By, &e.Why)
 	e.Time = fromNanos(at)
 	return e, err
 }
@@ -175,11 +175,12 @@ func (j *Journal) insertDelivery(ctx context.Context, tx *sqldb.Tx, s submission
 func insertEvent(ctx context.Context, tx *sqldb.Tx, s submissionRow, e gateway.Event) (seq int64, err error) {
 	m := e.Document
 	err = tx.QueryRow(ctx, `INSERT INTO event (submission, finess_ej, finess_geo, time, step, outcome, code, ack_code,
-		destination, recipient, place, attempt, ins_status, fictive, stay, unique_id, set_id, version, type_code, flags)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq`,
+		destination, recipient, place, attempt, ins_status, fictive, stay, unique_id, set_id, version, type_code, flags,
+		decided_by, reason)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq`,
 		s.seq, s.Establishment.FINESSEJ, s.Establishment.FINESSGeo, toNanos(e.Time), e.Step, e.Outcome, e.Code, e.AckCode,
 		e.Destination, e.Recipient, e.Where, e.Attempt, s.INSStatus, s.fictive, s.Stay,
-		m.UniqueID, m.SetID, m.Version, m.TypeCode, m.Flags).Scan(&seq)
+		m.UniqueID, m.SetID, m.Version, m.TypeCode, m.Flags, e.By, e.Why).Scan(&seq)
 	return seq, err
 }
 

@@ -4,7 +4,7 @@
 // The contract: an entry or a settlement is written whole or not at all; of
 // duplicates at once exactly one succeeds; nothing is leased twice, nor out of
 // order where documents are shared; a letter keeps its bytes and its Message-ID,
-// and a receipt changes it once; a sweep never takes what a row names. What
+// and a receipt changes it once; of two decisions of people one is written; a sweep never takes what a row names. What
 // an engine promises after a crash it proves by tests of its own, because only
 // it knows how to crash.
 package journaltest
@@ -190,5 +190,6 @@ func Test(t *testing.T, open Open) {
 	t.Run("letter-order", func(t *testing.T) { testLetterOrder(t, open) })
 	t.Run("consent", func(t *testing.T) { testConsent(t, open) })
 	t.Run("webhook", func(t *testing.T) { testWebhook(t, open) })
+	t.Run("decide", func(t *testing.T) { testDecide(t, open) })
 	t.Run("sweep", func(t *testing.T) { testSweep(t, open) })
 }
