@@ -127,7 +127,7 @@ func (d Decider) commit(ctx context.Context, r Ruling) error {
 	switch {
 	case errors.Is(err, ErrLeased):
 		return fault.New(FaultBusy)
-	case errors.Is(err, ErrChanged):
+	case errors.Is(err, ErrDecided):
 		return fault.New(FaultDecided)
 	case errors.Is(err, ErrSuperseded):
 		return fault.New(FaultNotLatest)

@@ -219,8 +219,8 @@ var (
 	ErrLeaseLost = errors.New("journal: lease lost")
 	// ErrLeased: an attempt is under way.
 	ErrLeased = errors.New("journal: leased")
-	// ErrChanged: it is not, or no longer, as the person saw it.
-	ErrChanged = errors.New("journal: changed meanwhile")
+	// ErrDecided: it is not, or no longer, as the person saw it.
+	ErrDecided = errors.New("journal: changed meanwhile")
 	// ErrSuperseded: a later version of the document was fed, or it was deleted.
 	ErrSuperseded = errors.New("journal: superseded")
 	// ErrNotFound: no such submission.
@@ -285,7 +285,7 @@ type Journal interface {
 	Overdue(ctx context.Context, now time.Time, max int) ([]Delivery, error)
 	// Decide commits what a person decided; its events say who and why. Of two
 	// decisions about what both saw alike, the first is committed and the other is
-	// ErrChanged. ErrLeased while an attempt is under way: what it does is not
+	// ErrDecided. ErrLeased while an attempt is under way: what it does is not
 	// known yet. ErrSuperseded when a new round would bring to the DMP what a later
 	// submission replaced or deleted there.
 	Decide(ctx context.Context, r Ruling) error

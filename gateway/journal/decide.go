@@ -101,7 +101,7 @@ func (j *Journal) decideDelivery(ctx context.Context, tx *sqldb.Tx, r gateway.Ru
 		if asSeen > 0 {
 			return gateway.ErrLeased
 		}
-		return gateway.ErrChanged
+		return gateway.ErrDecided
 	}
 	return j.follow(ctx, tx, row, r.Events, r.Next, r.Code)
 }
@@ -123,7 +123,7 @@ func (j *Journal) decideMail(ctx context.Context, tx *sqldb.Tx, r gateway.Ruling
 		return orNotFound(err)
 	}
 	if state != gateway.Quarantined {
-		return gateway.ErrChanged
+		return gateway.ErrDecided
 	}
 	if r.State != gateway.Quarantined {
 		var action, status, envelope sql.NullString

@@ -96,7 +96,7 @@ func testDecide(t *testing.T, open Open) {
 		want(t, "leased", claim(t, j, to, "h", T0.Add(time.Hour), 9), []string{"dmp-a"})
 		settle(t, j, gateway.Settlement{Delivery: "dmp-a", State: gateway.Done})
 		want(t, "state", submission(t, j, "a").State, gateway.Done)
-		if err := j.Decide(t.Context(), again("a", gateway.Failed, 1)); !errors.Is(err, gateway.ErrChanged) {
+		if err := j.Decide(t.Context(), again("a", gateway.Failed, 1)); !errors.Is(err, gateway.ErrDecided) {
 			t.Fatalf("what is done begins again: %v", err)
 		}
 	})
@@ -120,7 +120,7 @@ func testDecide(t *testing.T, open Open) {
 			t.Fatal(err)
 		}
 		settle(t, j, gateway.Settlement{Delivery: "dmp-a", State: gateway.Done})
-		if err := j.Decide(t.Context(), stop("a")); !errors.Is(err, gateway.ErrChanged) {
+		if err := j.Decide(t.Context(), stop("a")); !errors.Is(err, gateway.ErrDecided) {
 			t.Fatal(err)
 		}
 		want(t, "steps", steps(t, j, "a", 0), []string{"accepted"})
@@ -169,7 +169,7 @@ func testDecide(t *testing.T, open Open) {
 				switch {
 				case err == nil:
 					done++
-				case !errors.Is(err, gateway.ErrChanged):
+				case !errors.Is(err, gateway.ErrDecided):
 					t.Errorf("%v", err)
 				}
 			}
@@ -203,7 +203,7 @@ func testDecide(t *testing.T, open Open) {
 		claim(t, j, gateway.DestinationMDN, "h", T0, 1)
 		settle(t, j, gateway.Settlement{Delivery: "mdn-a", State: gateway.Done})
 		want(t, "rejected", []any{submission(t, j, "a").State, submission(t, j, "a").Code}, []any{gateway.RefusedState, "NO"})
-		if err := j.Decide(t.Context(), keep); !errors.Is(err, gateway.ErrChanged) {
+		if err := j.Decide(t.Context(), keep); !errors.Is(err, gateway.ErrDecided) {
 			t.Fatalf("%v", err)
 		}
 		if raw, err := j.Fetch(t.Context(), submission(t, j, "a").Digest); err != nil || len(raw) == 0 {
@@ -228,8 +228,8 @@ func testDecide(t *testing.T, open Open) {
 		"unknown-submission": {func(r *gateway.Ruling) {
 			r.Submission, r.Delivery, r.Was, r.State = "none", "", gateway.Quarantined, gateway.Quarantined
 		}, gateway.ErrNotFound},
-		"not-in-quarantine": {func(r *gateway.Ruling) { r.Delivery, r.Was, r.State = "", gateway.Quarantined, gateway.RefusedState }, gateway.ErrChanged},
-		"another-round":     {func(r *gateway.Ruling) { r.Round = 1 }, gateway.ErrChanged},
+		"not-in-quarantine": {func(r *gateway.Ruling) { r.Delivery, r.Was, r.State = "", gateway.Quarantined, gateway.RefusedState }, gateway.ErrDecided},
+		"another-round":     {func(r *gateway.Ruling) { r.Round = 1 }, gateway.ErrDecided},
 	} {
 		t.Run("fail/"+name, func(t *testing.T) {
 			j := open(t, NewClock())
