@@ -164,6 +164,9 @@ func (c *Config) paths() []*string {
 	all := []*string{&c.Data, &c.Gateway.Certificate, &c.Gateway.Key, &c.Gateway.ClientCA, &c.DMP.Certificate, &c.DMP.Key, &c.DMP.CA, &c.Storage.KeyFile}
 	if c.MSS != nil {
 		all = append(all, &c.MSS.Certificate, &c.MSS.Key, &c.MSS.CA, &c.MSS.PasswordFile, &c.MSS.Identities)
+		if d := c.MSS.Directory; d != nil {
+			all = append(all, &d.KeyFile, &d.CA)
+		}
 	}
 	if c.PSC != nil {
 		all = append(all, c.PSC.paths()...)

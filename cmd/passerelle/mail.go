@@ -48,6 +48,8 @@ type MSSConfig struct {
 	Poll         time.Duration `yaml:"poll"`         // of the mailbox
 	ReportWait   time.Duration `yaml:"report_wait"`  // how long a delivery report is expected
 	UnknownWait  time.Duration `yaml:"unknown_wait"` // before a letter of unknown fate is sent again
+
+	Directory *DirectoryConfig `yaml:"directory,omitempty"` // absent: addresses are advised on by the white list alone
 }
 
 func (c *MSSConfig) defaults() {
@@ -94,6 +96,9 @@ func (c *Config) mssProblems(p *problemList, now time.Time) {
 	if host, _, err := net.SplitHostPort(m.SMTP); err == nil && c.Environment == envProduction && loopback(host) {
 		p.add("mss.smtp", "adresse d'un simulateur (boucle locale) refusée en production")
 	}
+	if m.Directory != nil {
+		m.Directory.problems(p, c.Environment)
+	}
 	if _, err := c.mailHouse(); err != nil {
 		p.add("mss.finess_geo", err.Error())
 	}
@@ -136,6 +141,7 @@ func (m *Main) mail() (*gateway.Mail, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.trustedDomain = trusted
 	composer, err := mss.New(mss.Config{
 		NIL: c.NIL, From: from, FromName: c.Name, ReplyTo: replyTo, Institution: house.Name, Contact: c.Contact,
 		Product: xdm.Product{Name: "Passerelle", Version: "0", Vendor: "Passerelle", Contact: c.Contact},

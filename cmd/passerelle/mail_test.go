@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
@@ -310,5 +311,29 @@ func TestPeersReadTheLetter(t *testing.T) {
 	}
 	if text := run("pdftotext", paper, "-"); strings.TrimSpace(text) == "" {
 		t.Error("the PDF has no text")
+	}
+}
+
+// Advice before sending, by the white list and the directory of the sandbox.
+func TestMailboxAdvice(t *testing.T) {
+	r := newRoute(t, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for mailbox, want := range map[string]string{
+		testdata.Personas()[0].Mailbox: "professional sent",
+		"jean@exemple.fr":              "unknown refused",
+	} {
+		got := ""
+		err := r.until(ctx, func() bool { // the white list is fetched beside the start
+			var v struct {
+				Mailboxes []struct{ Kind, Verdict string }
+			}
+			r.getJSON(r.client, "https://"+r.m.HTTPS+"/v1/mailboxes?address="+mailbox, &v)
+			got = v.Mailboxes[0].Kind + " " + v.Mailboxes[0].Verdict
+			return v.Mailboxes[0].Verdict != "delayed"
+		})
+		if err != nil || got != want {
+			t.Errorf("%s: %s, want %s", mailbox, got, want)
+		}
 	}
 }

@@ -55,6 +55,9 @@ type Main struct {
 	running sync.WaitGroup
 	closers []func(context.Context) error
 	people  *professionals // nil: nobody logs in
+	// trustedDomain is the white list, or the domains of the configuration; nil:
+	// no mail.
+	trustedDomain func(string) (bool, error)
 	// background are what must run beside the doors until the end.
 	background []func(context.Context)
 }
@@ -273,6 +276,11 @@ func (m *Main) listenHTTP(run context.Context, alarms *gateway.Alarms, g *gatewa
 	health := &httpapi.Health{Alarms: alarms, Notice: notice}
 	api := &httpapi.API{
 		Door: g, Journal: m.journal, Establishments: sites, Machines: machines, Closing: run.Done(), Notice: notice, Log: m.Log,
+	}
+	api.Trusted = m.trustedDomain
+	var err error
+	if api.Directory, err = m.directory(); err != nil {
+		return err
 	}
 	if m.people != nil {
 		api.Callers, api.DMP = m.people.server, m.people.dmp

@@ -261,6 +261,11 @@ func sandboxConfig(c worldConfig, s *sim.Sandbox) (Config, error) {
 		Certificate: i.TLS.BALAppCert, Key: i.TLS.BALAppKey, CA: i.TLS.CA, WhiteList: i.Operator.Whitelist, Identities: people,
 		Poll: 200 * time.Millisecond, UnknownWait: 2 * time.Second, Timeout: 10 * time.Second, ReportWait: time.Hour,
 	}
+	annuaire := filepath.Join(c.dir, "annuaire-cle")
+	if err := os.WriteFile(annuaire, []byte(i.Directory.APIKey+"\n"), 0o600); err != nil {
+		return cfg, err
+	}
+	cfg.MSS.Directory = &DirectoryConfig{URL: i.Directory.FHIR, KeyFile: annuaire, CA: i.TLS.CA}
 	secret := filepath.Join(c.dir, "psc-secret")
 	if err := os.WriteFile(secret, []byte(i.PSC.ClientSecret+"\n"), 0o600); err != nil {
 		return cfg, err

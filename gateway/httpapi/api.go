@@ -66,12 +66,16 @@ type API struct {
 	// Machines maps the SHA-256 fingerprint (hex) of a client certificate to the
 	// FINESS géographique that it may deposit for and whose submissions it may see.
 	Machines map[string][]string
-	Callers  Callers         // nil: no professional can log in, bearers are refused
-	DMP      *Upstream       // nil: the DMP cannot be consulted through the gateway
-	Closing  <-chan struct{} // closed when the gateway stops: streams end
-	Limits   Limits
-	Notice   string // said in every answer of a sandbox (header X-Passerelle-Environnement)
-	Log      *slog.Logger
+	Callers  Callers   // nil: no professional can log in, bearers are refused
+	DMP      *Upstream // nil: the DMP cannot be consulted through the gateway
+	// Trusted tells whether a domain is in the MSSanté trust space, as at the
+	// moment of sending; nil: no mail is configured.
+	Trusted   func(domain string) (bool, error)
+	Directory Directory       // nil: no Annuaire Santé is configured
+	Closing   <-chan struct{} // closed when the gateway stops: streams end
+	Limits    Limits
+	Notice    string // said in every answer of a sandbox (header X-Passerelle-Environnement)
+	Log       *slog.Logger
 
 	inHand, streams atomic.Int64
 }
@@ -87,6 +91,7 @@ func (a *API) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/submissions/{id}/events", a.depositor(v1, a.events))
 	mux.HandleFunc("POST /v1/identities/check", a.depositor(v1, a.checkIdentity))
 	mux.HandleFunc("POST /v1/identities/query", a.depositor(v1, a.queryIdentity))
+	mux.HandleFunc("GET /v1/mailboxes", a.depositor(v1, a.mailboxes))
 	mux.HandleFunc("GET /openapi.yaml", openAPI)
 	a.routesFHIR(mux)
 

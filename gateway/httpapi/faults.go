@@ -20,6 +20,10 @@ const (
 	FaultRecipient     = "HTTP-RECIPIENT"     // no address
 	FaultNoDMP         = "HTTP-NO-DMP"        // no DMP is configured for consulting
 
+	FaultNoDirectory     = "HTTP-NO-DIRECTORY"     // no Annuaire Santé is configured
+	FaultMailboxPatient  = "HTTP-MAILBOX-PATIENT"  // about a patient's mailbox
+	FaultMailboxUnlisted = "HTTP-MAILBOX-UNLISTED" // warning: the directory does not know the address
+
 	FaultHookNone    = "HTTP-HOOK-NONE"    // a webhook is queued, and none is configured any more
 	FaultHookDown    = "HTTP-HOOK-DOWN"    // no answer from the software that a webhook tells
 	FaultHookRefused = "HTTP-HOOK-REFUSED" // it answered, and not 2xx

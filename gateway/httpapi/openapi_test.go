@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/passerelle-sante/passerelle/gateway/httpapi"
+	"github.com/passerelle-sante/passerelle/testdata"
 )
 
 // description is the OpenAPI document, as a tree.
@@ -57,7 +58,14 @@ func (d description) check(schema any, v any, at string) (wrong []string) {
 	if list, ok := s["enum"].([]any); ok && !slices.Contains(list, v) {
 		bad(fmt.Sprintf("%v is not in the list", v))
 	}
-	switch s["type"] {
+	kind := s["type"]
+	if either, ok := kind.([]any); ok { // one type, or null
+		if v == nil && slices.Contains(either, any("null")) {
+			return wrong
+		}
+		kind = either[0]
+	}
+	switch kind {
 	case "object":
 		m, ok := v.(map[string]any)
 		if !ok {
@@ -123,6 +131,7 @@ type probe struct {
 func TestOpenAPI(t *testing.T) {
 	w := newWorld(t, options{insi: true, limits: httpapi.Limits{Body: 1 << 20, Streams: 1, Poll: 10 * time.Millisecond, Beat: 10 * time.Millisecond, InHand: 10 << 20}})
 	busy := newWorld(t, options{idle: true, limits: httpapi.Limits{InHand: 10}})
+	away := newWorld(t, options{idle: true, directory: "https://127.0.0.1:1"})
 	d := read(t, w)
 	key := with("", "Idempotency-Key", "k")
 	first := w.submit(w.machine, "", edit(t, thin(t), "document.title", "Autre"), document(1), key)
@@ -205,6 +214,15 @@ func TestOpenAPI(t *testing.T) {
 		{"queryIdentity", 502, query("PANNE DROITS")},
 		{"queryIdentity", 503, query("PANNE SERVICE")},
 		{"queryIdentity", 504, query("PANNE ATTENTE")},
+		{"mailboxes", 200, get(w.machine, "/v1/mailboxes?domain=patient.mssante.fr")},
+		{"mailboxes", 200, get(w.machine, "/v1/mailboxes?address="+testdata.Personas()[0].Mailbox)},
+		{"mailboxes", 401, get(w.nobody, "/v1/mailboxes?domain=x.fr")},
+		{"mailboxes", 422, get(w.machine, "/v1/mailboxes")},
+		{"mailboxes", 503, func() answer { return away.do(away.machine, "GET", "/v1/mailboxes?id=1990000028", nil, nil) }},
+		{"mailboxes", 502, func() answer {
+			away.api.Directory = locked{}
+			return away.do(away.machine, "GET", "/v1/mailboxes?id=1990000028", nil, nil)
+		}},
 		{"openapi", 200, get(w.nobody, "/openapi.yaml")},
 	}
 

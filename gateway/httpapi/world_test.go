@@ -27,10 +27,12 @@ import (
 	"github.com/passerelle-sante/passerelle/conformance/sim"
 	"github.com/passerelle-sante/passerelle/dmp/fhir"
 	"github.com/passerelle-sante/passerelle/gateway"
+	"github.com/passerelle-sante/passerelle/gateway/fault"
 	"github.com/passerelle-sante/passerelle/gateway/httpapi"
 	"github.com/passerelle-sante/passerelle/gateway/journal"
 	"github.com/passerelle-sante/passerelle/gateway/psc"
 	"github.com/passerelle-sante/passerelle/ins"
+	"github.com/passerelle-sante/passerelle/mss/directory"
 	"github.com/passerelle-sante/passerelle/testdata"
 )
 
@@ -83,6 +85,8 @@ type options struct {
 	insi   bool // INSi is there, see fakeINSi
 	idle   bool // no deliverer: what is queued stays queued
 	life   time.Duration
+	// directory is another Annuaire Santé than that of the sandbox.
+	directory string
 }
 
 func must(t *testing.T, err error) {
@@ -142,6 +146,23 @@ func newWorld(t *testing.T, o options) *world {
 	w.api = &httpapi.API{
 		Door: g, Journal: w.journal, Establishments: house, Machines: map[string][]string{httpapi.Fingerprint(machine.Certificate[0]): {house[0].FINESSGeo}},
 		Closing: w.closing, Limits: o.limits, Notice: "sandbox", Log: log,
+	}
+	where := o.directory
+	if where == "" {
+		where = w.info.Directory.FHIR
+	}
+	annuaire, err := directory.New(directory.Config{URL: where, Key: w.info.Directory.APIKey, TLS: &tls.Config{RootCAs: w.roots}, Clock: w.now})
+	must(t, err)
+	t.Cleanup(annuaire.Close)
+	w.api.Directory = annuaire
+	w.api.Trusted = func(domain string) (bool, error) {
+		switch domain {
+		case "inconnue.mssante.fr":
+			return false, fault.New("TRUST-LIST-MISSING")
+		case "bac-a-sable.mssante.fr", "patient.mssante.fr", "test-ci-sis.mssante.fr", "partenaire.mssante.fr":
+			return true, nil
+		}
+		return false, nil
 	}
 	w.api.DMP, err = httpapi.NewUpstream(w.info.DMP.FHIR, atDMP, 10*time.Second)
 	must(t, err)
