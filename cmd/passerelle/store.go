@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -49,6 +50,7 @@ type StorePatient struct {
 	OID        string   `yaml:"oid"`
 	State      string   `yaml:"state"`      // open or closed
 	Authorised []string `yaml:"authorised"` // national ids of professionals
+	Attending  string   `yaml:"attending"`  // of the médecin traitant, one of them
 	BirthName  string   `yaml:"birth_name"`
 	FirstGiven string   `yaml:"first_given"`
 	GivenNames string   `yaml:"given_names"`
@@ -128,6 +130,8 @@ func (c *StoreConfig) problems(now time.Time) []string {
 		p.oneOf(at+".state", patient.State, "open", "closed")
 		if err := ins.CheckMatricule(patient.Matricule, ins.OID(patient.OID)); err != nil {
 			p.add(at, "matricule ou OID incorrect")
+		} else if patient.Attending != "" && !slices.Contains(patient.Authorised, patient.Attending) {
+			p.add(at+".attending", "le médecin traitant doit figurer dans authorised")
 		} else if err := ins.Environment(c.Environment).Check(ins.OID(patient.OID)); err != nil {
 			p.add(at+".oid", "identité de test refusée en production")
 		}
@@ -200,7 +204,7 @@ func (c *StoreConfig) seeds() []store.Patient {
 			},
 		}}
 		for _, id := range p.Authorised {
-			seed.Authorisations = append(seed.Authorisations, store.Authorisation{NationalID: id, Status: store.Valid})
+			seed.Authorisations = append(seed.Authorisations, store.Authorisation{NationalID: id, Status: store.Valid, Attending: id == p.Attending})
 		}
 		all = append(all, seed)
 	}

@@ -9,7 +9,8 @@ import (
 	"github.com/passerelle-sante/passerelle/gateway/fault"
 )
 
-// metadata says what the FHIR door does. It asks for no caller.
+// metadata says what the FHIR door does. It asks for no caller. What concerns
+// consulting is what PDSm asks of a DMP; the DMP behind may refuse more.
 func (a *API) metadata(w http.ResponseWriter, r *http.Request) {
 	if !acceptsFHIR(r) {
 		a.fail(outcomeFace, w, r, fault.New(FaultAccept))
@@ -21,11 +22,17 @@ func (a *API) metadata(w http.ResponseWriter, r *http.Request) {
 		}
 		return out
 	}
-	param := func(name string, kind models.SearchParamType) models.CapabilityStatementRestResourceSearchParam {
-		return models.CapabilityStatementRestResourceSearchParam{Name: name, Type: kind}
+	// What PDSm asks of a DMP: searches are passed to it as they come.
+	search := func(list []fhir.SearchParam) (out []models.CapabilityStatementRestResourceSearchParam) {
+		for _, p := range list {
+			out = append(out, models.CapabilityStatementRestResourceSearchParam{Name: p.Name, Type: p.Type})
+		}
+		return out
 	}
+	yes := true
 	title := "Passerelle : dépôt de documents (ITI-65, ITI-105) et consultation du DMP"
 	security := "TLS et certificat client. Dépôt : certificat d'un établissement, ou jeton d'un professionnel lié à son certificat (RFC 8705). Consultation : jeton d'un professionnel."
+	conditional := "PATCH conditionnel sur identifier (uniqueId), et If-Match ; ni PUT ni DELETE."
 	deposit := "Le dépôt est conservé durablement, remis au DMP aussitôt, et répondu par la réponse du DMP ; 202 et Content-Location au-delà de dix secondes ou avec Prefer: respond-async."
 	cs := models.CapabilityStatement{
 		Status: models.PublicationStatusActive, Date: "2026-11-21", Title: &title, Kind: models.CapabilityStatementKindInstance,
@@ -43,15 +50,16 @@ func (a *API) metadata(w http.ResponseWriter, r *http.Request) {
 			Interaction: []models.CapabilityStatementRestInteraction{{Code: models.SystemRestfulInteractionTransaction}},
 			Resource: []models.CapabilityStatementRestResource{
 				{Type: models.ResourceTypeDocumentReference, SupportedProfile: []string{fhir.ProfileDocumentReference},
-					Interaction: does(models.TypeRestfulInteractionCreate, models.TypeRestfulInteractionRead, models.TypeRestfulInteractionSearchType, models.TypeRestfulInteractionPatch),
-					SearchParam: []models.CapabilityStatementRestResourceSearchParam{param("patient.identifier", models.SearchParamTypeToken), param("identifier", models.SearchParamTypeToken), param("status", models.SearchParamTypeToken)}},
+					Interaction: does(models.TypeRestfulInteractionCreate, models.TypeRestfulInteractionRead, models.TypeRestfulInteractionVread, models.TypeRestfulInteractionHistoryInstance,
+						models.TypeRestfulInteractionSearchType, models.TypeRestfulInteractionPatch), ReadHistory: &yes, ConditionalUpdate: &yes, Documentation: &conditional,
+					SearchParam: search(fhir.DocumentSearch), SearchInclude: fhir.DocumentIncludes, SearchRevInclude: fhir.DocumentRevIncludes},
 				{Type: models.ResourceTypeList, SupportedProfile: []string{fhir.ProfileSubmissionSet},
 					Interaction: does(models.TypeRestfulInteractionRead, models.TypeRestfulInteractionSearchType),
-					SearchParam: []models.CapabilityStatementRestResourceSearchParam{param("patient.identifier", models.SearchParamTypeToken), param("code", models.SearchParamTypeToken), param("status", models.SearchParamTypeToken)}},
+					SearchParam: search(fhir.ListSearch), SearchInclude: fhir.ListIncludes},
 				{Type: models.ResourceTypeBinary, Interaction: does(models.TypeRestfulInteractionRead)},
 				{Type: models.ResourceTypePatient, SupportedProfile: []string{fhir.ProfilePatient},
 					Interaction: does(models.TypeRestfulInteractionRead, models.TypeRestfulInteractionSearchType),
-					SearchParam: []models.CapabilityStatementRestResourceSearchParam{param("identifier", models.SearchParamTypeToken)}},
+					SearchParam: search(fhir.PatientSearch)},
 			},
 		}},
 	}

@@ -26,6 +26,8 @@ func (a *API) routesFHIR(mux *http.ServeMux) {
 		mux.HandleFunc("POST /fhir/"+kind+"/_search", a.carer(outcomeFace, a.search(kind)))
 		mux.HandleFunc("GET /fhir/"+kind+"/{id}", a.carer(outcomeFace, a.read(kind)))
 	}
+	mux.HandleFunc("GET /fhir/DocumentReference/{id}/_history", a.carer(outcomeFace, a.read("DocumentReference")))
+	mux.HandleFunc("GET /fhir/DocumentReference/{id}/_history/{version}", a.carer(outcomeFace, a.read("DocumentReference")))
 	mux.HandleFunc("GET /fhir/Binary/{id}", a.carer(outcomeFace, a.read("Binary")))
 	mux.HandleFunc("PATCH /fhir/DocumentReference", a.carer(outcomeFace, a.patch))
 	mux.HandleFunc("PATCH /fhir/DocumentReference/{id}", a.carer(outcomeFace, a.patch))

@@ -71,18 +71,26 @@ func (a *API) search(kind string) handler {
 	}
 }
 
-// read passes a read on: ITI-68 for a Binary.
+// read passes a read on: ITI-68 for a Binary; of a DocumentReference also its
+// versions.
 func (a *API) read(kind string) handler {
 	return func(w http.ResponseWriter, r *http.Request, c *caller) error {
-		id := r.PathValue("id")
+		id, version := r.PathValue("id"), r.PathValue("version")
 		if !fhir.IsID(id) {
 			return fault.New(FaultField).At("id")
 		}
-		return a.consult(w, r, c, http.MethodGet, kind+"/"+id, "", "")
+		path := kind + "/" + id
+		switch {
+		case version != "" && !fhir.IsID(version):
+			return fault.New(FaultField).At("version")
+		case strings.Contains(r.Pattern, "/_history"):
+			path = strings.TrimSuffix(path+"/_history/"+version, "/")
+		}
+		return a.consult(w, r, c, http.MethodGet, path, "", "")
 	}
 }
 
-// patch passes a change of status or visibility on (TD3.3).
+// patch passes a change of status, visibility or archiving on (TD3.3).
 func (a *API) patch(w http.ResponseWriter, r *http.Request, c *caller) error {
 	body, err := readBody(r, maxSmall, "application/json-patch+json")
 	if err != nil {
@@ -96,8 +104,12 @@ func (a *API) patch(w http.ResponseWriter, r *http.Request, c *caller) error {
 		path += "/" + id
 	} else {
 		// The one search that must stand in the address names a document by its
-		// uniqueId; anything else is not passed on.
-		path += "?" + url.Values{"identifier": r.URL.Query()["identifier"]}.Encode()
+		// uniqueId. Anything else is not passed on, least of all an identity.
+		id := r.URL.Query()["identifier"]
+		if len(id) != 1 || len(r.URL.Query()) != 1 || !strings.HasPrefix(id[0], fhir.SystemURN+"|") {
+			return fault.New(FaultField).At("identifier")
+		}
+		path += "?" + url.Values{"identifier": id}.Encode()
 	}
 	return a.consult(w, r, c, http.MethodPatch, path, "application/json-patch+json", string(body))
 }
