@@ -11,7 +11,10 @@ import (
 // implements it keeps the trace of each exchange before the answer is returned.
 // Errors carry a code of the table that says whether they are temporary.
 type INSi interface {
+	// Search looks for a person without INS by traits.
 	Search(ctx context.Context, q INSiQuery) (INSiAnswer, error)
+	// Verify asks whether the INS and the traits of an identity belong together.
+	Verify(ctx context.Context, q INSiQuery) (INSiAnswer, error)
 }
 
 // Asker is on whose behalf INSi is asked: a professional, or the software of an
@@ -22,7 +25,7 @@ type Asker struct {
 	Specialty string // of a doctor
 }
 
-// INSiQuery is a person to look for by traits.
+// INSiQuery is a person to ask about.
 type INSiQuery struct {
 	Establishment Establishment
 	Asker         Asker
@@ -32,23 +35,24 @@ type INSiQuery struct {
 
 // INSiAnswer is what INSi answered, after as many calls as it took.
 type INSiAnswer struct {
-	Trace   ins.Trace  // Result 00, 01 or 02; INS and traits with 00 only
+	Trace   ins.Trace  // Result 00, 01 or 02; INS and traits of a search with 00 only
 	Former  []ins.Pair // that the person once had
 	Calls   int
-	Refusal error // 01 and 02 in the words of the error table; nil with 00
+	Refusal error // the answer in the words of the error table; nil for one person, or agreement
 }
 
 // INSiVerdict is what an identity becomes by the answer of INSi.
 type INSiVerdict struct {
 	INSiAnswer
-	Identity    ins.Identity     // with its INS when Against is nil, else as it was
+	Identity    ins.Identity     // with its INS when Against is nil, else as it was asked about
 	Differences []ins.Difference // between what was asked and what INSi returned
 	Against     error            // why the identity takes no INS
 }
 
-// AskINSi asks INSi about an identity that carries no INS, and says what it
-// becomes by [ins.Identity.Confirm]. An error is a question that could not be
-// asked, or a failure of the exchange.
+// AskINSi asks INSi about an identity. One that carries no INS is looked for, and
+// becomes what [ins.Identity.Confirm] says; one that carries its INS is verified
+// and stays as it is. An error is a question that could not be asked, or a
+// failure of the exchange.
 func (g *Gateway) AskINSi(ctx context.Context, q INSiQuery) (INSiVerdict, error) {
 	v := INSiVerdict{Identity: q.Identity}
 	if g.INSi == nil {
@@ -57,11 +61,15 @@ func (g *Gateway) AskINSi(ctx context.Context, q INSiQuery) (INSiVerdict, error)
 	if err := ins.MayCallINSi(q.Identity); err != nil {
 		return v, err
 	}
+	ask, search := g.INSi.Verify, q.Identity.Matricule == "" && q.Identity.OID == ""
+	if search {
+		ask = g.INSi.Search
+	}
 	var err error
-	if v.INSiAnswer, err = g.INSi.Search(ctx, q); err != nil {
+	if v.INSiAnswer, err = ask(ctx, q); err != nil {
 		return v, err
 	}
-	if v.Against = v.Refusal; v.Against == nil {
+	if v.Against = v.Refusal; v.Against == nil && search {
 		v.Identity, v.Differences, v.Against = q.Identity.Confirm(v.Trace)
 	}
 	return v, nil

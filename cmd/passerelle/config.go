@@ -35,6 +35,7 @@ type Config struct {
 	DMP            DMPConfig             `yaml:"dmp"`
 	MSS            *MSSConfig            `yaml:"mss,omitempty"`     // absent: no mail
 	PSC            *PSCConfig            `yaml:"psc,omitempty"`     // absent: nobody logs in
+	INSi           *INSiConfig           `yaml:"insi,omitempty"`    // absent: INSi is not asked
 	Console        *ConsoleConfig        `yaml:"console,omitempty"` // absent: no console
 	Accept         AcceptConfig          `yaml:"accept"`
 	Delivery       DeliveryConfig        `yaml:"delivery"`
@@ -171,6 +172,9 @@ func (c *Config) paths() []*string {
 	if c.PSC != nil {
 		all = append(all, c.PSC.paths()...)
 	}
+	if c.INSi != nil {
+		all = append(all, c.INSi.paths()...)
+	}
 	for i := range c.Establishments {
 		for j := range c.Establishments[i].Machines {
 			all = append(all, &c.Establishments[i].Machines[j])
@@ -205,6 +209,9 @@ func (c *Config) defaults() {
 	if c.PSC != nil {
 		c.PSC.defaults()
 	}
+	if c.INSi != nil {
+		c.INSi.defaults()
+	}
 	for i := range c.HL7 {
 		or(&c.HL7[i].Matrix, "rules")
 		or(&c.HL7[i].Charset, "UNICODE UTF-8")
@@ -237,6 +244,8 @@ func (c *Config) problems(now time.Time) []string {
 	c.dmpProblems(p, now)
 	c.mssProblems(p, now)
 	c.pscProblems(p, now)
+	c.insiProblems(p, now)
+	c.registerProblems(p)
 	c.consoleProblems(p)
 	p.oneOf("accept.cda", c.Accept.CDA, "blocking", "strict")
 	p.oneOf("accept.pdfa", c.Accept.PDFA, "warn", "require")

@@ -71,6 +71,12 @@ func TestCheck(t *testing.T) {
 		{"fail/directory in clear, without its key", func(c *Config) {
 			c.MSS.Directory = &DirectoryConfig{URL: "http://annuaire.exemple.fr?a=b", KeyFile: "absent", CA: "absent.pem"}
 		}, []string{"mss.directory.url : adresse https", "sans paramètre", "mss.directory.key_file", "mss.directory.ca"}},
+		{"fail/a certificate that INSi does not take", func(c *Config) { c.INSi.Certificate, c.INSi.Key = c.DMP.Certificate, c.DMP.Key }, []string{"insi.certificate : Le certificat présenté à l'INSi", "CN est exactement INSI-AUTO"}},
+		{"fail/INSi", func(c *Config) {
+			c.INSi.URL, c.INSi.Software, c.INSi.Timeout, c.INSi.Attempts, c.INSi.Verification = "http://127.0.0.1/lps", INSiSoftwareConfig{Instance: "1"}, time.Hour, 99, "maybe"
+		}, []string{"insi.url", "insi.software.authorisation", "insi.software.instance", "insi.timeout", "insi.attempts", "insi.verification"}},
+		{"fail/INSi without a key file for its traces", func(c *Config) { c.Storage.KeyFile = "" }, []string{"insi : les appels doivent être tracés"}},
+		{"fail/no key file", func(c *Config) { c.Storage.KeyFile += ".none" }, []string{"storage.key_file"}},
 		{"fail/opposition", func(c *Config) { c.Accept.Opposition = "refuse" }, []string{"accept.opposition"}},
 		{"fail/time zone", func(c *Config) { c.Accept.Zone = "Lune/Mer" }, []string{"accept.zone"}},
 	}

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,12 +28,31 @@ import (
 // starts, over real sockets.
 type route struct {
 	*rehearsal
-	m *Main
+	m   *Main
+	log *logText
+}
+
+// logText is what the gateway logs, at its most talkative.
+type logText struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func newRoute(t *testing.T, change func(*Config)) *route {
 	t.Helper()
-	r := &route{rehearsal: newRehearsal(t)}
+	r := &route{rehearsal: newRehearsal(t), log: &logText{}}
 	cfg := r.w.config
 	if change != nil {
 		change(&cfg)
@@ -40,7 +60,7 @@ func newRoute(t *testing.T, change func(*Config)) *route {
 	if p := cfg.problems(time.Now()); len(p) > 0 {
 		t.Fatal(p)
 	}
-	r.m = &Main{Config: cfg, Clock: time.Now, Random: rand.Reader, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	r.m = &Main{Config: cfg, Clock: time.Now, Random: rand.Reader, Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	if err := r.m.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

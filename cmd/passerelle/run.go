@@ -105,6 +105,9 @@ func (m *Main) Start(ctx context.Context) (err error) {
 	if err := m.openRegister(ctx, g); err != nil {
 		return err
 	}
+	if err := m.openINSi(g); err != nil {
+		return err
+	}
 	archive, err := m.archive()
 	if err != nil {
 		return err
@@ -257,9 +260,8 @@ func (m *Main) hospital() gateway.Hospital {
 func (m *Main) listenHTTP(run context.Context, alarms *gateway.Alarms, g *gateway.Gateway) error {
 	c := m.Config
 	machines := map[string][]string{}
-	var sites []gateway.Establishment
+	sites := m.sites()
 	for _, e := range c.Establishments {
-		sites = append(sites, e.establishment())
 		for _, file := range e.Machines {
 			cert, err := readCertificate(file)
 			if err != nil {
@@ -274,6 +276,9 @@ func (m *Main) listenHTTP(run context.Context, alarms *gateway.Alarms, g *gatewa
 		notice = c.Environment
 	}
 	health := &httpapi.Health{Alarms: alarms, Notice: notice}
+	if g.INSi != nil {
+		health.INSiCalls = m.insiCalls(g.Register)
+	}
 	api := &httpapi.API{
 		Door: g, Journal: m.journal, Establishments: sites, Machines: machines, Closing: run.Done(), Notice: notice, Log: m.Log,
 	}
@@ -301,6 +306,13 @@ func (m *Main) listenHTTP(run context.Context, alarms *gateway.Alarms, g *gatewa
 	}
 	m.HTTPS, err = m.serveHTTP(c.Gateway.HTTPS, conf, secure)
 	return err
+}
+
+func (m *Main) sites() (all []gateway.Establishment) {
+	for _, e := range m.Config.Establishments {
+		all = append(all, e.establishment())
+	}
+	return all
 }
 
 func (m *Main) serveHTTP(addr string, conf *tls.Config, h http.Handler) (string, error) {

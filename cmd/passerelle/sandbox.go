@@ -276,6 +276,10 @@ func sandboxConfig(c worldConfig, s *sim.Sandbox) (Config, error) {
 		// A vendor may have registered a client_id of its own: all are taken.
 		Clients: []PSCClientConfig{{ID: files.ClientCN, CommonName: files.ClientCN, PSCClients: []string{"*"}}},
 	}
+	cfg.INSi = &INSiConfig{
+		URL: i.INSi.URL, Certificate: i.TLS.INSiCert, Key: i.TLS.INSiKey, CA: i.TLS.CA, Timeout: 5 * time.Second,
+		Software: INSiSoftwareConfig{Authorisation: "BAC-A-SABLE"}, Verification: verificationGuessed,
+	}
 	cfg.Console = &ConsoleConfig{Allowed: []ConsolePerson{{ID: testdata.Personas()[0].NationalID, Establishments: []string{"*"}}}}
 	cfg.defaults()
 	return cfg, nil

@@ -51,7 +51,8 @@ func (a *API) checkIdentity(w http.ResponseWriter, r *http.Request, _ *caller) e
 	return nil
 }
 
-// IdentityQuery is a person to look for at INSi: an identity without INS.
+// IdentityQuery is a person to ask INSi about: an identity without INS is looked
+// for, one with its INS is verified.
 type IdentityQuery struct {
 	Establishment string `json:"establishment,omitempty"` // FINESS géographique; may be left out by who has one
 	ins.Identity
@@ -59,8 +60,8 @@ type IdentityQuery struct {
 
 // IdentityAnswer is what INSi answered, and what the identity becomes.
 type IdentityAnswer struct {
-	Result    string            `json:"result"`               // 00 one person, 01 nobody, 02 several
-	Accepted  bool              `json:"accepted"`             // identity carries the INS
+	Result    string            `json:"result"`               // as INSi gives it: 00 one person, 01 nobody, 02 several
+	Accepted  bool              `json:"accepted"`             // the identity takes the INS, or INSi agrees with it
 	Identity  *ins.Identity     `json:"identity,omitempty"`   // with the INS and the traits of INSi, when accepted
 	Returned  *ins.Traits       `json:"returned,omitempty"`   // what INSi returned, verbatim, for a person to compare
 	Former    []ins.Pair        `json:"former,omitempty"`     // INS that the person once had
@@ -69,8 +70,9 @@ type IdentityAnswer struct {
 	Findings  []IdentityFinding `json:"findings"` // why it is not accepted; where INSi differs from what was asked
 }
 
-// queryIdentity is POST /v1/identities/query: a search by traits. Each exchange
-// is traced; nothing else is kept, and no log line has anything of the person.
+// queryIdentity is POST /v1/identities/query: a search by traits, or a unit
+// verification. Each exchange is traced; nothing else is kept, and no log line
+// has anything of the person.
 func (a *API) queryIdentity(w http.ResponseWriter, r *http.Request, c *caller) error {
 	body, err := readBody(r, maxSmall, "application/json")
 	if err != nil {
@@ -81,18 +83,15 @@ func (a *API) queryIdentity(w http.ResponseWriter, r *http.Request, c *caller) e
 		return err
 	}
 	site, ok := c.site(q.Establishment)
-	switch {
-	case !ok:
+	if !ok {
 		return fault.New(FaultEstablishment).At("/establishment")
-	case q.Matricule != "" || q.OID != "":
-		return fault.New(FaultField).At("/matricule") // a search gives the INS, it takes none
 	}
 	v, err := a.Door.AskINSi(r.Context(), gateway.INSiQuery{Establishment: site, Asker: *c.asker(), Identity: q.Identity})
 	if err != nil {
 		return placed(err)
 	}
 	out := IdentityAnswer{Result: v.Trace.Result, Accepted: v.Against == nil, MessageID: v.Trace.MessageID, Former: v.Former, Calls: v.Calls, Findings: []IdentityFinding{}}
-	if v.Trace.Result == ins.Found {
+	if v.Trace.INS != (ins.Pair{}) {
 		out.Returned = &v.Trace.Traits
 	}
 	refused := ""
@@ -100,7 +99,7 @@ func (a *API) queryIdentity(w http.ResponseWriter, r *http.Request, c *caller) e
 		f := placed(v.Against)
 		refused = f.Where
 		out.Findings = append(out.Findings, IdentityFinding{finding(f.Row, f.Where, language(r)), "error"})
-	} else {
+	} else if v.Trace.INS != (ins.Pair{}) {
 		out.Identity = &v.Identity
 	}
 	for _, d := range v.Differences {
@@ -121,7 +120,7 @@ func (a *API) queryIdentity(w http.ResponseWriter, r *http.Request, c *caller) e
 func placed(err error) *fault.Fault {
 	f := fault.From(err)
 	switch f.Where {
-	case ins.TraitBirthName, ins.TraitFirstGiven, ins.TraitGivenNames, ins.TraitBirthDate, ins.TraitSex, ins.TraitBirthPlace, ins.TraitAttributes, ins.TraitStatus:
+	case ins.TraitMatricule, ins.TraitOID, ins.TraitBirthName, ins.TraitFirstGiven, ins.TraitGivenNames, ins.TraitBirthDate, ins.TraitSex, ins.TraitBirthPlace, ins.TraitAttributes, ins.TraitStatus:
 		return f.At("/" + pointer(f.Where))
 	}
 	return f

@@ -53,6 +53,14 @@ func (f *fakeINSi) Search(_ context.Context, q gateway.INSiQuery) (gateway.INSiA
 	return a, nil
 }
 
+func (f *fakeINSi) Verify(_ context.Context, q gateway.INSiQuery) (gateway.INSiAnswer, error) {
+	a := gateway.INSiAnswer{Calls: 1, Trace: ins.Trace{Channel: ins.ChannelINSi, MessageID: "uuid:v", Result: ins.Found, At: noon}}
+	if q.Identity.Traits != identity(testdata.Patients()[0]).Traits {
+		a.Trace.Result, a.Refusal = "01", fault.New("INSI-DISAGREES")
+	}
+	return a, nil
+}
+
 // asked is the first patient, validated and without INS, under a birth name.
 func asked(name string) ins.Identity {
 	id := identity(testdata.Patients()[0])
@@ -263,7 +271,14 @@ func TestQueryIdentity(t *testing.T) {
 		return w.do(c, "POST", "/v1/identities/query", body, with(bearer, "Content-Type", "application/json"))
 	}
 	post(doubtful, "", "").refused(t, 422, "INS-CALL-FORBIDDEN /attributes")
-	post(identity(testdata.Patients()[0]), "", "").refused(t, 422, httpapi.FaultField+" /matricule")
+	if a := post(identity(testdata.Patients()[0]), "", ""); a.status != 200 || a.json(t)["accepted"] != true || a.json(t)["returned"] != nil {
+		t.Errorf("an INS that INSi knows: %d %s", a.status, a.body)
+	}
+	other := identity(testdata.Patients()[0])
+	other.Traits.BirthDate = "1901-01-01"
+	if a := post(other, "", ""); a.status != 200 || a.json(t)["accepted"] != false || !strings.Contains(a.body, `"INSI-DISAGREES"`) {
+		t.Errorf("an INS of another date: %d %s", a.status, a.body)
+	}
 	post(asked(twin), "990000044", "").refused(t, 422, httpapi.FaultEstablishment)
 	post(asked(twin), "", second).refused(t, 422, httpapi.FaultEstablishment)
 	if a := post(asked(twin), "990000028", second); a.status != 200 || !w.insi.asked[len(w.insi.asked)-1].Asker.Human {

@@ -206,7 +206,7 @@ func TestOpenAPI(t *testing.T) {
 		}},
 		{"queryIdentity", 415, func() answer { return w.do(w.machine, "POST", "/v1/identities/query", []byte("{}"), nil) }},
 		{"queryIdentity", 422, func() answer {
-			return w.do(w.machine, "POST", "/v1/identities/query", []byte(`{"matricule":"1"}`), with("", "Content-Type", "application/json"))
+			return w.do(w.machine, "POST", "/v1/identities/query", []byte(`{"matricul":"1"}`), with("", "Content-Type", "application/json"))
 		}},
 		{"queryIdentity", 501, func() answer {
 			return busy.do(busy.machine, "POST", "/v1/identities/query", []byte(traitsOf(t, twin)), with("", "Content-Type", "application/json"))

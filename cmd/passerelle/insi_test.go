@@ -1,0 +1,217 @@
+//go:build !nosandbox
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/passerelle-sante/passerelle/conformance/sim"
+	"github.com/passerelle-sante/passerelle/ins"
+	"github.com/passerelle-sante/passerelle/testdata"
+)
+
+// traitsOnly is a patient as a hospital that did not ask INSi knows them:
+// controlled, without INS.
+func traitsOnly(p testdata.Patient) ins.Identity {
+	return ins.Identity{Status: ins.Validated, Traits: ins.Traits{BirthName: p.BirthName, FirstGiven: p.FirstGiven, GivenNames: p.GivenNames,
+		Sex: p.Sex, BirthDate: p.BirthDate, BirthPlace: p.BirthPlace}}
+}
+
+// rest deposits a PDF about a patient at the REST door.
+func (r *route) rest(query, key string, patient ins.Identity, document int, flags ...string) (status int, body []byte) {
+	r.t.Helper()
+	me := testdata.PersonaByID(testdata.PersonaPhysician)
+	asked := map[string]bool{}
+	for _, f := range flags {
+		asked[f] = true
+	}
+	envelope, err := json.Marshal(map[string]any{
+		"action": "new", "patient": patient, "flags": asked,
+		"author": map[string]any{"id": map[string]any{"extension": me.NationalID}, "family": me.Family, "given": me.Given,
+			"specialty": map[string]any{"code": me.Specialty, "display": me.SpecialtyDisplay}},
+		"document": map[string]any{"id": map[string]any{"root": testdata.DocumentID(document)}, "created": "2026-01-05T09:15:00+01:00", "title": "Consultation",
+			"type": map[string]any{"code": "11488-4", "display": "CR ou fiche de consultation ou de visite"}},
+		"act": map[string]any{"start": "2026-01-05T07:30:00+01:00", "class": "O",
+			"practice_setting": map[string]any{"code": "ETABLISSEMENT", "display": "Etablissement de santé"},
+			"facility":         map[string]any{"code": "SA01", "display": "Etablissement public de santé"}},
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var form bytes.Buffer
+	w := multipart.NewWriter(&form)
+	for name, content := range map[string][]byte{"envelope": envelope, "document": testdata.PDF("Consultation", []string{"Rien à signaler."})} {
+		p, err := w.CreateFormFile(name, name)
+		if err == nil {
+			_, err = p.Write(content)
+		}
+		if err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		r.t.Fatal(err)
+	}
+	return r.post("/v1/submissions"+query, w.FormDataContentType(), key, form.Bytes())
+}
+
+func (r *route) post(path, kind, key string, content []byte) (status int, body []byte) {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodPost, "https://"+r.m.HTTPS+path, bytes.NewReader(content))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", kind)
+	if key != "" {
+		req.Header.Set("Idempotency-Key", key)
+	}
+	res, err := r.client.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, err = io.ReadAll(res.Body); err != nil {
+		r.t.Fatal(err)
+	}
+	return res.StatusCode, body
+}
+
+// filed waits for a deposit to end, and reads the document in the DMP of its
+// patient: it must be the one that the gateway kept, with the INS.
+func (r *route) filed(d *demo, accepted []byte, p testdata.Patient, document int) {
+	r.t.Helper()
+	var a struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal(accepted, &a); err != nil {
+		r.t.Fatal(err)
+	}
+	if state := r.settled(a.ID); state != "done" {
+		r.t.Errorf("state %s", state)
+	}
+	_, docs, err := r.m.journal.Submission(r.t.Context(), a.ID)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	content, err := r.m.journal.Fetch(r.t.Context(), docs[0].Digest)
+	if err != nil || !bytes.Contains(content, []byte(p.Matricule)) {
+		r.t.Errorf("a document without the INS of INSi: %v", err)
+	}
+	if err := d.inDMP(expectation{"INSi", p, testdata.DocumentID(document), "current", content}); err != nil {
+		r.t.Error(err)
+	}
+}
+
+// A patient without INS, from the REST envelope to the DMP and the patient's
+// mailbox, over the INSi of the sandbox; homonyms, INSi away, its refusal of us.
+// Nothing of any person stands in the log.
+func TestINSi(t *testing.T) {
+	r := newRoute(t, func(c *Config) { c.INSi.Timeout = time.Second })
+	d, err := newDemo(&env{ctx: t.Context(), out: io.Discard, clock: time.Now}, r.w.info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	me, trois := testdata.Patients()[0], testdata.PatientByID(testdata.PatientTrois)
+	refused := func(name string, status int, body []byte, want int, code string) {
+		t.Helper()
+		var p struct{ Code, Detail string }
+		if err := json.Unmarshal(body, &p); err != nil || status != want || p.Code != code || p.Detail == "" {
+			t.Errorf("%s: %d %s, want %d %s", name, status, body, want, code)
+		}
+	}
+
+	if status, body := r.rest("?dry_run=1", "", traitsOnly(me), 8001, "destdmp"); status != 200 || !bytes.Contains(body, []byte(`"verdict":"accepted"`)) {
+		t.Errorf("dry run: %d %s", status, body)
+	}
+	status, body := r.rest("", "k1", traitsOnly(me), 8001, "destdmp", "destmssantepat")
+	if status != 202 {
+		t.Fatalf("%d %s\n%s", status, body, r.log)
+	}
+	r.filed(d, body, me, 8001)
+	if n := len(r.inbox(me.Matricule + "@patient.mssante.fr")); n != 1 {
+		t.Errorf("%d letters in the patient's mailbox", n)
+	}
+
+	vinci := ins.Identity{Status: ins.Validated, Traits: ins.Traits{BirthName: "DE VINCI", FirstGiven: "LEONARDO", GivenNames: "LEONARDO", Sex: "M", BirthDate: "2014-02-01", BirthPlace: "63220"}}
+	status, body = r.rest("", "k2", vinci, 8002, "destdmp")
+	refused("homonyms", status, body, 422, "INSI-SEVERAL")
+	status, body = r.rest("", "k3", traitsOnly(testdata.PatientByID(testdata.PatientNoINS)), 8003, "destdmp")
+	refused("nobody", status, body, 422, "INSI-NONE")
+	provisional := traitsOnly(me)
+	provisional.Status = ins.Provisional
+	status, body = r.rest("", "k4", provisional, 8004, "destdmp")
+	refused("provisional", status, body, 422, "INS-NOT-QUALIFIED")
+
+	r.control(http.MethodPut, "/insi/faults", sim.Trouble{Mode: sim.Down})
+	status, body = r.rest("", "k5", traitsOnly(me), 8005, "destdmp")
+	refused("INSi is down", status, body, 503, "INSI-UNREACHABLE")
+	status, body = r.rest("?dry_run=1", "", traitsOnly(me), 8005, "destdmp")
+	refused("INSi is down, dry run", status, body, 503, "INSI-UNREACHABLE")
+	r.control(http.MethodPut, "/insi/faults", sim.Trouble{Mode: sim.Hold})
+	status, body = r.rest("", "k5", traitsOnly(me), 8005, "destdmp")
+	refused("INSi is silent", status, body, 504, "INSI-TIMEOUT")
+	r.control(http.MethodPut, "/insi/faults", sim.Trouble{Mode: sim.Refuse, Code: "desir_560"})
+	status, body = r.rest("", "k5", traitsOnly(me), 8005, "destdmp")
+	refused("INSi refuses our certificate", status, body, 502, "INSI-RIGHTS")
+	r.control(http.MethodDelete, "/insi/faults", nil)
+	if status, body = r.rest("", "k5", traitsOnly(me), 8005, "destdmp"); status != 202 {
+		t.Fatalf("the same request once INSi is back: %d %s", status, body)
+	}
+	r.filed(d, body, me, 8005)
+
+	question, err := json.Marshal(traitsOnly(trois))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, body = r.post("/v1/identities/query", "application/json", "", question); status != 200 || !bytes.Contains(body, []byte(`"matricule":"`+trois.Matricule+`"`)) || !bytes.Contains(body, []byte(`"QUAL"`)) {
+		t.Errorf("query: %d %s", status, body)
+	}
+	held := traitsOnly(trois)
+	held.Matricule, held.OID, held.Status = trois.Matricule, ins.OID(trois.OID), ins.Qualified
+	if question, err = json.Marshal(held); err != nil {
+		t.Fatal(err)
+	}
+	if status, body = r.post("/v1/identities/query", "application/json", "", question); status != 200 || !bytes.Contains(body, []byte(`"accepted":true`)) {
+		t.Errorf("verification: %d %s", status, body)
+	}
+
+	metrics, err := do(http.DefaultClient, must(t, "http://"+r.m.HTTP+"/metrics"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	house := testdata.Establishments()[0].FINESSGeo
+	for _, want := range []string{`operation="WS_INS2",result="00"`, `operation="WS_INS2",result="01"`, `operation="WS_INS2",result="02"`, `operation="WS_INS2",result="fault"`, `operation="WS_INS3",result="00"`} {
+		if !strings.Contains(string(metrics), fmt.Sprintf(`passerelle_insi_calls{finess_geo=%q,month=%q,%s}`, house, time.Now().In(r.m.zone).Format("2006-01"), want)) {
+			t.Errorf("no %s in\n%s", want, metrics)
+		}
+	}
+
+	log := r.log.String()
+	if !strings.Contains(log, "call.operation=WS_INS2") {
+		t.Error("the log does not tell the calls")
+	}
+	for _, p := range append(testdata.Patients(), testdata.Patient{BirthName: "DE VINCI", GivenNames: "LEONARDO"}) {
+		for _, secret := range []string{p.Matricule, p.BirthName, p.GivenNames, p.BirthDate} {
+			if secret != "" && strings.Contains(log, secret) {
+				t.Errorf("%q stands in the log", secret)
+			}
+		}
+	}
+}
+
+func must(t *testing.T, address string) *http.Request {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return req
+}
