@@ -97,6 +97,7 @@ type HL7Config struct {
 type DMPConfig struct {
 	FHIR        string        `yaml:"fhir"`
 	Token       string        `yaml:"token"`
+	Revoke      string        `yaml:"revoke,omitempty"` // RFC 7009; absent: tokens live until they expire
 	ClientID    string        `yaml:"client_id"`
 	Certificate string        `yaml:"certificate"`
 	Key         string        `yaml:"key"`
@@ -399,7 +400,11 @@ func (c *Config) routeProblems(p *problemList, at string, h HL7Config) {
 }
 
 func (c *Config) dmpProblems(p *problemList, now time.Time) {
-	for _, d := range [][2]string{{"dmp.fhir", c.DMP.FHIR}, {"dmp.token", c.DMP.Token}} {
+	addresses := [][2]string{{"dmp.fhir", c.DMP.FHIR}, {"dmp.token", c.DMP.Token}}
+	if c.DMP.Revoke != "" {
+		addresses = append(addresses, [2]string{"dmp.revoke", c.DMP.Revoke})
+	}
+	for _, d := range addresses {
 		name := d[0]
 		u, err := url.Parse(d[1])
 		switch {

@@ -54,6 +54,7 @@ type cli struct {
 	sandboxCommands
 	Init  initCmd  `cmd:"" help:"Écrit une configuration commentée."`
 	Check checkCmd `cmd:"" help:"Dit tout ce qui manque dans une configuration, sans rien démarrer."`
+	Keys  keysCmd  `cmd:"" help:"Clés des jetons de la passerelle : les montrer, en changer."`
 	Serve serveCmd `cmd:"" help:"Démarre la passerelle."`
 	Store storeCmd `cmd:"" help:"Démarre seul le dépôt FHIR de type DMP."`
 	HL7   hl7Cmd   `cmd:"" name:"hl7" help:"Outils HL7 v2."`

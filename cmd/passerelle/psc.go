@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -45,7 +44,9 @@ type PSCConfig struct {
 	TokenLife   time.Duration `yaml:"token_life"`
 	Idle        time.Duration `yaml:"idle"`    // of a session in a browser
 	Session     time.Duration `yaml:"session"` // at most
-	Proxies     []string      `yaml:"proxies"` // CIDR whose header Client-Cert is believed
+	// Proxies are CIDR whose headers Client-Cert and X-Forwarded-For are believed.
+	Proxies []string     `yaml:"proxies"`
+	Proxy   *ProxyConfig `yaml:"proxy,omitempty"` // absent: no /connect
 }
 
 // PSCClientConfig is software that may exchange tokens of Pro Santé Connect. It
@@ -78,6 +79,9 @@ func (c *PSCConfig) paths() []*string {
 			all = append(all, &c.Clients[i].Certificates[j])
 		}
 	}
+	if c.Proxy != nil {
+		all = append(all, c.Proxy.paths()...)
+	}
 	return all
 }
 
@@ -85,7 +89,8 @@ var (
 	thumbprintForm = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
 	// callbackForm leaves out what a mux reads as a pattern.
 	callbackForm = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
-	ownPaths     = []string{"login", "logout", "oauth", "fhir", "v1", ".well-known", "openapi.yaml", "console", "healthz", "readyz", "metrics"}
+	ownPaths     = []string{"login", "logout", "oauth", "fhir", "v1", ".well-known", "openapi.yaml", "console", "healthz", "readyz", "metrics",
+		"connect", "send", "disconnect", "traces"}
 )
 
 func (c *Config) pscProblems(p *problemList, now time.Time) {
@@ -124,6 +129,7 @@ func (c *Config) pscProblems(p *problemList, now time.Time) {
 			p.add(d.at, fmt.Sprintf("durée attendue : entre 1 minute et %d minutes", int(d.most.Minutes())))
 		}
 	}
+	c.proxyProblems(p, now)
 	if _, err := prefixes(s.Proxies); err != nil {
 		p.add("psc.proxies", "réseaux attendus, par exemple 192.0.2.10/32")
 	}
@@ -245,6 +251,7 @@ func prefixes(list []string) (all []netip.Prefix, err error) {
 type professionals struct {
 	login   *psc.Login  // of browsers
 	server  *psc.Server // of software
+	proxy   *psc.Proxy  // of software without a browser; nil: there is none
 	dmp     *httpapi.Upstream
 	secure  bool             // browsers come by https
 	host    string           // where they come
@@ -265,7 +272,7 @@ func (m *Main) professionals() (*professionals, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := psc.OpenKeys(filepath.Join(m.Config.Data, "psc-keys.json"), m.Clock, m.Random)
+	keys, err := psc.OpenKeys(keysFile(&m.Config), m.Clock, m.Random)
 	if err != nil {
 		return nil, err
 	}
@@ -276,9 +283,8 @@ func (m *Main) professionals() (*professionals, error) {
 	store := m.journal.Logins()
 	var exchanger psc.DMPExchanger
 	if *c.DMPExchange {
-		transport := &http.Transport{TLSClientConfig: atDMP, ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute}
-		m.closers = append(m.closers, func(context.Context) error { transport.CloseIdleConnections(); return nil })
-		exchanger = &psc.Exchanger{TokenURL: m.Config.DMP.Token, ClientID: m.Config.DMP.ClientID, HTTP: &http.Client{Transport: transport}, Clock: m.Clock}
+		exchanger = &psc.Exchanger{TokenURL: m.Config.DMP.Token, RevokeURL: m.Config.DMP.Revoke, ClientID: m.Config.DMP.ClientID,
+			HTTP: m.outward(atDMP), Clock: m.Clock}
 	}
 	home, err := url.Parse(c.RedirectURI)
 	if err != nil {
@@ -302,11 +308,14 @@ func (m *Main) professionals() (*professionals, error) {
 	if err != nil {
 		return nil, err
 	}
+	if out.proxy, err = m.proxy(out.server, exchanger, atDMP); err != nil {
+		return nil, err
+	}
 	if out.dmp, err = httpapi.NewUpstream(m.Config.DMP.FHIR, atDMP, m.Config.DMP.Timeout); err != nil {
 		return nil, err
 	}
 	m.closers = append(m.closers, func(context.Context) error { out.dmp.Close(); return nil })
-	m.background = append(m.background, func(ctx context.Context) { m.sweepLogins(ctx, store) })
+	m.background = append(m.background, func(ctx context.Context) { m.sweepLogins(ctx, store, keys) })
 	return out, nil
 }
 
@@ -354,11 +363,15 @@ func (c *PSCConfig) registered() (all []psc.RegisteredClient, err error) {
 	return all, nil
 }
 
-// sweepLogins removes what is over; nothing depends on when.
-func (m *Main) sweepLogins(ctx context.Context, store psc.Store) {
+// sweepLogins removes what is over, and says when the file of keys is not good;
+// nothing depends on when.
+func (m *Main) sweepLogins(ctx context.Context, store psc.Store, keys *psc.Keys) {
 	tick := time.NewTicker(loginSweep)
 	defer tick.Stop()
 	for {
+		if err := keys.Reload(); err != nil {
+			m.Log.Error("the keys of tokens cannot be read again; those that are held go on", "error", err)
+		}
 		n, err := store.Sweep(ctx, m.Clock())
 		switch {
 		case err != nil && ctx.Err() == nil:
@@ -385,6 +398,9 @@ func (p *professionals) doors(notice string, overHTTPS, overHTTP http.Handler) (
 	software.Handle("/", overHTTPS)
 	browsers.Handle("/", overHTTP)
 	p.server.Register(software)
+	if p.proxy != nil {
+		p.proxy.Register(software)
+	}
 	door := browsers
 	if p.secure {
 		door = software

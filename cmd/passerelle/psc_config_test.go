@@ -33,7 +33,7 @@ func TestCheckPSC(t *testing.T) {
 			c.PSC.ClientSecretFile, c.PSC.Certificate, c.PSC.Key = "", c.DMP.Certificate, c.DMP.Key
 		}, nil},
 		{"ok/the authorities of the machine", func(c *Config) { c.PSC.CA = "" }, nil},
-		{"ok/nobody brings tokens", func(c *Config) { c.PSC.Clients = nil }, nil},
+		{"ok/nobody brings tokens", func(c *Config) { c.PSC.Clients, c.PSC.Proxy = nil, nil }, nil},
 		{"ok/proxies", func(c *Config) { c.PSC.Proxies = []string{"192.0.2.10/32", "2001:db8::/64"} }, nil},
 		{"ok/a line end after the secret", func(c *Config) { c.PSC.ClientSecretFile = secret("abc\r\n", 0o600) }, nil},
 		{"ok/another way back", func(c *Config) { c.PSC.RedirectURI = "https://pfi.ch.example/psc/retour" }, nil},

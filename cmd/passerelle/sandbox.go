@@ -12,11 +12,13 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/passerelle-sante/passerelle/conformance/sim"
+	"github.com/passerelle-sante/passerelle/gateway/psc"
 	"github.com/passerelle-sante/passerelle/ins"
 	"github.com/passerelle-sante/passerelle/testdata"
 )
@@ -230,7 +232,7 @@ func sandboxConfig(c worldConfig, s *sim.Sandbox) (Config, error) {
 		}},
 		HL7: []HL7Config{{Listen: ports[portMLLP]}},
 		DMP: DMPConfig{
-			FHIR: i.DMP.FHIR, Token: i.DMP.Token, ClientID: files.DMPClientID, Certificate: files.DMPCert, Key: files.DMPKey, CA: i.TLS.CA,
+			FHIR: i.DMP.FHIR, Token: i.DMP.Token, Revoke: strings.TrimSuffix(i.DMP.Token, "/token") + "/revoke", ClientID: files.DMPClientID, Certificate: files.DMPCert, Key: files.DMPKey, CA: i.TLS.CA,
 			Timeout: 10 * time.Second,
 		},
 		Delivery: DeliveryConfig{First: 200 * time.Millisecond, Max: 5 * time.Second, AckTimeout: 5 * time.Second},
@@ -275,6 +277,10 @@ func sandboxConfig(c worldConfig, s *sim.Sandbox) (Config, error) {
 		RedirectURI: "https://" + ports[portHTTPS] + "/callback",
 		// A vendor may have registered a client_id of its own: all are taken.
 		Clients: []PSCClientConfig{{ID: files.ClientCN, CommonName: files.ClientCN, PSCClients: []string{"*"}}},
+		// Another API than the DMP's, to show one: the gateway's own.
+		Proxy: &ProxyConfig{Backends: []BackendConfig{{Name: "passerelle", URL: "https://" + ports[portHTTPS], Token: "https://" + ports[portHTTPS] + "/oauth/token",
+			Revoke: "https://" + ports[portHTTPS] + "/oauth/revoke", ClientID: files.ClientCN, Scope: psc.ScopeGateway,
+			Certificate: i.TLS.ClientCert, Key: i.TLS.ClientKey, CA: i.TLS.CA}}},
 	}
 	cfg.INSi = &INSiConfig{
 		URL: i.INSi.URL, Certificate: i.TLS.INSiCert, Key: i.TLS.INSiKey, CA: i.TLS.CA, Timeout: 5 * time.Second,

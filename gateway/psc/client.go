@@ -37,6 +37,8 @@ type Config struct {
 	HTTP         *http.Client // presents our certificate, knows the authorities
 	Clock        func() time.Time
 	Rand         io.Reader
+	// Wait lets time pass between two questions to PSC (CIBA); by default, real time.
+	Wait func(ctx context.Context, d time.Duration) error
 }
 
 // Client talks to PSC.
@@ -54,6 +56,7 @@ type provider struct {
 	oidc.ProviderConfig
 	Introspection string `json:"introspection_endpoint"`
 	EndSession    string `json:"end_session_endpoint"`
+	Backchannel   string `json:"backchannel_authentication_endpoint"` // absent: no CIBA
 
 	read     time.Time
 	keys     *keySet
@@ -80,6 +83,9 @@ func NewClient(cfg Config) (*Client, error) {
 	}
 	if !secure(cfg.Discovery) {
 		return nil, errors.New("psc: Discovery is not an https URL")
+	}
+	if cfg.Wait == nil {
+		cfg.Wait = pause
 	}
 	client := *cfg.HTTP
 	// Nothing at PSC redirects a server; following would carry secrets along.
@@ -237,7 +243,7 @@ func (c *Client) redeem(ctx context.Context, code, verifier, nonce string) (gran
 	if err != nil {
 		return grant{}, tokenFailure(err, FaultCode)
 	}
-	return c.check(ctx, p, token, nonce, true)
+	return c.check(ctx, p, token, proof{fresh: true, nonced: true, nonce: nonce})
 }
 
 // renew uses a refresh token.
@@ -250,7 +256,7 @@ func (c *Client) renew(ctx context.Context, refresh string) (grant, error) {
 	if err != nil {
 		return grant{}, tokenFailure(err, FaultSessionExpired)
 	}
-	return c.check(ctx, p, token, "", false)
+	return c.check(ctx, p, token, proof{})
 }
 
 // tokenFailure says what a refusal of the token endpoint means; invalid_grant is
@@ -277,9 +283,15 @@ func tokenFailure(err error, invalidGrant string) error {
 	return because(upstream(status), "", fmt.Errorf("token endpoint answers %d", status))
 }
 
-// check judges a token answer. first is a login: the ID token must be there, new
-// and carry our nonce.
-func (c *Client) check(ctx context.Context, p *provider, token *oauth2.Token, nonce string, first bool) (grant, error) {
+// proof is what a token answer must prove.
+type proof struct {
+	fresh  bool   // a login: the ID token must be there, and new
+	nonced bool   // by a browser: it carries our nonce
+	nonce  string // and not merely none
+}
+
+// check judges a token answer.
+func (c *Client) check(ctx context.Context, p *provider, token *oauth2.Token, want proof) (grant, error) {
 	g := grant{access: token.AccessToken, refresh: token.RefreshToken}
 	if !strings.EqualFold(token.TokenType, "Bearer") {
 		return g, because(FaultAnswer, "token_type", errors.New("not a bearer"))
@@ -289,7 +301,7 @@ func (c *Client) check(ctx context.Context, p *provider, token *oauth2.Token, no
 	}
 	g.id, _ = token.Extra("id_token").(string)
 	if g.id == "" {
-		if first {
+		if want.fresh {
 			return g, refuse(FaultIDToken, "id_token")
 		}
 		var err error
@@ -297,12 +309,12 @@ func (c *Client) check(ctx context.Context, p *provider, token *oauth2.Token, no
 		return g, err
 	}
 	var err error
-	g.claims, err = c.idClaims(ctx, p, g.id, g.access, nonce, first)
+	g.claims, err = c.idClaims(ctx, p, g.id, g.access, want)
 	return g, err
 }
 
 // idClaims verifies an ID token (RP-04).
-func (c *Client) idClaims(ctx context.Context, p *provider, raw, access, nonce string, first bool) (claims, error) {
+func (c *Client) idClaims(ctx context.Context, p *provider, raw, access string, want proof) (claims, error) {
 	var out claims
 	h, _, err := inspect(raw, maxToken)
 	if err == nil && h.Alg != oidc.RS256 {
@@ -335,13 +347,13 @@ func (c *Client) idClaims(ctx context.Context, p *provider, raw, access, nonce s
 		return out, refuse(FaultACR, "acr")
 	case token.AccessTokenHash != "" && token.VerifyAccessToken(access) != nil:
 		return out, refuse(FaultIDToken, "at_hash")
-	case first && subtle.ConstantTimeCompare([]byte(out.Nonce), []byte(nonce)) != 1:
+	case want.nonced && (want.nonce == "" || subtle.ConstantTimeCompare([]byte(out.Nonce), []byte(want.nonce)) != 1):
 		return out, refuse(FaultNonce, "nonce")
 	}
 	if err := c.checkTimes(out); err != nil {
 		return out, explain(FaultIDToken, err)
 	}
-	if age := c.cfg.Clock().Sub(instant(out.IssuedAt)); first && (out.IssuedAt == nil || age > time.Minute) {
+	if age := c.cfg.Clock().Sub(instant(out.IssuedAt)); want.fresh && (out.IssuedAt == nil || age > time.Minute) {
 		return out, refuse(FaultIDToken, "iat")
 	}
 	return out, nil

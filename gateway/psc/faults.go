@@ -62,6 +62,32 @@ const (
 	FaultFull           = "PSC-FULL"
 )
 
+// The refusals of a login on a device (CIBA).
+const (
+	FaultCIBAOff     = "PSC-CIBA-OFF"
+	FaultCIBANobody  = "PSC-CIBA-NOBODY"
+	FaultCIBARefused = "PSC-CIBA-REFUSED"
+	FaultCIBAExpired = "PSC-CIBA-EXPIRED"
+	FaultCIBABusy    = "PSC-CIBA-BUSY"
+	FaultOtherPerson = "PSC-OTHER-PERSON"
+)
+
+// The refusals of the proxy: /connect, /send, /disconnect.
+const (
+	FaultProxyRequest  = "PSC-PROXY-REQUEST"
+	FaultProxyClient   = "PSC-PROXY-CLIENT"
+	FaultProxyBackend  = "PSC-PROXY-BACKEND"
+	FaultProxyPath     = "PSC-PROXY-PATH"
+	FaultProxyMethod   = "PSC-PROXY-METHOD"
+	FaultProxyDeposit  = "PSC-PROXY-DEPOSIT"
+	FaultProxySize     = "PSC-PROXY-SIZE"
+	FaultBackendToken  = "PSC-BACKEND-TOKEN"
+	FaultBackendRefuse = "PSC-BACKEND-REFUSED"
+	FaultBackendDown   = "PSC-BACKEND-DOWN"
+	FaultBackendLate   = "PSC-BACKEND-LATE"
+	FaultTrace         = "PSC-TRACE"
+)
+
 // Error is a refusal: a row of the error table, the place it concerns (a claim,
 // a parameter; never a value), and a cause for the logs.
 type Error struct {

@@ -2,6 +2,8 @@ package psc
 
 import (
 	"encoding/json"
+	"net/url"
+	pathpkg "path"
 	"strings"
 	"testing"
 )
@@ -80,6 +82,51 @@ func FuzzUserinfo(f *testing.F) {
 			if err := p.choose(s.Key); err != nil {
 				t.Fatalf("a situation of theirs is refused: %v", err)
 			}
+		}
+	})
+}
+
+// What passes as a path of /send stays below its backend, however it is read.
+func FuzzSendPath(f *testing.F) {
+	for _, seed := range []string{"/send/api/x", "/send/api", "/send/api/a%20b/c", "/send/api/../x", "/send/api/%2e%2e/x", "/send/api/..%2f", "/send/api/%252e",
+		"/send//x", "/send/api//x", "/send/api/a;b", "/send/api/%00", "/send/https:%2f%2fx/y", "/send/api/%ff", "/send/api/é"} {
+		f.Add(seed)
+	}
+	base := &Backend{Name: "api", Base: "https://api.example/v1"}
+	f.Fuzz(func(t *testing.T, escaped string) {
+		name, path, err := sendPath(escaped)
+		if err != nil {
+			return
+		}
+		target, err := url.Parse(base.Base + (&url.URL{Path: path}).EscapedPath())
+		if err != nil {
+			t.Fatalf("%q makes an address that cannot be read: %v", escaped, err)
+		}
+		cleaned := pathpkg.Clean(target.Path)
+		if !backendForm.MatchString(name) || target.Host != "api.example" || target.RawQuery != "" || target.Fragment != "" ||
+			cleaned != target.Path || cleaned != "/v1" && !strings.HasPrefix(cleaned, "/v1/") {
+			t.Fatalf("%q reaches %s", escaped, target)
+		}
+		if here, ok := base.here(target.String()); !ok || !strings.HasPrefix(here, "/send/api") {
+			t.Fatalf("%q does not come back: %q", escaped, here)
+		}
+	})
+}
+
+// An answer of CIBA is read, or is no answer; none panics, and a page never
+// counts as one.
+func FuzzCIBAAnswer(f *testing.F) {
+	for _, seed := range []string{"", "{}", `{"auth_req_id":"a","expires_in":120,"interval":5}`, `{"error":"slow_down"}`, `{"expires_in":1e400}`,
+		`{"error":"a","ERROR":"b"}`, "<html>", `{"access_token":"x","token_type":"Bearer","id_token":"a.b.c"}`, "[]", `{"interval":-1}`} {
+		f.Add(200, []byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		_, a, err := parseCIBA(status, body)
+		if err == nil && !json.Valid(body) {
+			t.Fatalf("read: %q", body)
+		}
+		if err != nil && a != (cibaAnswer{}) {
+			t.Fatalf("refused, and used: %+v", a)
 		}
 	})
 }

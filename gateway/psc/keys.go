@@ -1,6 +1,7 @@
 package psc
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
@@ -31,9 +32,11 @@ type Keys struct {
 	clock func() time.Time
 	rand  io.Reader
 
+	seal cipher.AEAD // set once: records are sealed with it for ever
+
 	mu   sync.RWMutex
 	file keyFile
-	seal cipher.AEAD
+	info os.FileInfo // of the file as it was read
 }
 
 // keyFile is the file. The first key signs; the others are still published,
@@ -70,44 +73,81 @@ func OpenKeys(path string, clock func() time.Time, random io.Reader) (*Keys, err
 }
 
 func (k *Keys) read() error {
-	info, err := os.Stat(k.path)
+	f, info, err := k.load()
 	if err != nil {
 		return err
 	}
-	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("%s is readable by others (mode %o, want 600)", k.path, info.Mode().Perm())
-	}
-	if info.Size() > 1<<20 {
-		return fmt.Errorf("%s is no file of keys", k.path)
-	}
-	data, err := os.ReadFile(k.path)
-	if err != nil {
-		return err
-	}
-	var f keyFile
-	if json.Unmarshal(data, &f) != nil || f.Version != 1 || len(f.Seal) != 32 || len(f.Keys) == 0 {
-		return fmt.Errorf("%s is no file of keys", k.path)
-	}
-	for _, one := range f.Keys {
-		key, ok := one.JWK.Key.(*ecdsa.PrivateKey)
-		if !ok || key.Curve != elliptic.P256() || one.JWK.KeyID == "" {
-			return fmt.Errorf("%s holds a key of another kind", k.path)
-		}
-	}
-	return k.use(f)
-}
-
-func (k *Keys) use(f keyFile) error {
 	block, err := aes.NewCipher(f.Seal)
 	if err != nil {
 		return err
 	}
-	seal, err := cipher.NewGCM(block)
+	k.file, k.info = f, info
+	k.seal, err = cipher.NewGCM(block)
+	return err
+}
+
+func (k *Keys) load() (keyFile, os.FileInfo, error) {
+	var f keyFile
+	info, err := os.Stat(k.path)
 	if err != nil {
-		return err
+		return f, nil, err
 	}
-	k.file, k.seal = f, seal
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+		return f, nil, fmt.Errorf("%s is readable by others (mode %o, want 600)", k.path, info.Mode().Perm())
+	}
+	if info.Size() > 1<<20 {
+		return f, nil, fmt.Errorf("%s is no file of keys", k.path)
+	}
+	data, err := os.ReadFile(k.path)
+	if err != nil {
+		return f, nil, err
+	}
+	if json.Unmarshal(data, &f) != nil || f.Version != 1 || len(f.Seal) != 32 || len(f.Keys) == 0 {
+		return f, nil, fmt.Errorf("%s is no file of keys", k.path)
+	}
+	for _, one := range f.Keys {
+		key, ok := one.JWK.Key.(*ecdsa.PrivateKey)
+		if !ok || key.Curve != elliptic.P256() || one.JWK.KeyID == "" {
+			return f, nil, fmt.Errorf("%s holds a key of another kind", k.path)
+		}
+	}
+	return f, info, nil
+}
+
+// Reload reads the file again if it has changed: another process has rotated the
+// keys. A file that cannot be read, or that is not the one that records were
+// sealed with, leaves the keys that are held.
+func (k *Keys) Reload() error {
+	info, err := os.Stat(k.path)
+	if err != nil {
+		return because(FaultKeyFile, "", err)
+	}
+	k.mu.RLock()
+	held := k.info
+	k.mu.RUnlock()
+	if held != nil && os.SameFile(info, held) && info.ModTime().Equal(held.ModTime()) && info.Size() == held.Size() {
+		return nil
+	}
+	f, info, err := k.load()
+	if err != nil {
+		return because(FaultKeyFile, "", err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !bytes.Equal(f.Seal, k.file.Seal) {
+		return because(FaultKeyFile, "", fmt.Errorf("%s is another gateway's: it does not open our records", k.path))
+	}
+	k.file, k.info = f, info
 	return nil
+}
+
+// current follows a rotation at the moment when it matters. What went wrong is
+// told by who calls Reload now and then; the keys that are held are good.
+func (k *Keys) current() keyFile {
+	_ = k.Reload()
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.file
 }
 
 func (k *Keys) create() error {
@@ -155,6 +195,12 @@ func (k *Keys) write(f keyFile, place func(from, to string) error) error {
 		return err
 	}
 	defer os.Remove(tmp.Name())
+	// Who rotates may be the administrator: the service must still read its file.
+	if info, there := os.Stat(k.path); there == nil {
+		if err := keepOwner(tmp, info); err != nil {
+			return errors.Join(err, tmp.Close())
+		}
+	}
 	_, err = tmp.Write(data)
 	if err == nil {
 		err = tmp.Sync()
@@ -165,6 +211,11 @@ func (k *Keys) write(f keyFile, place func(from, to string) error) error {
 	if err := place(tmp.Name(), k.path); err != nil {
 		return err
 	}
+	return syncFolder(dir)
+}
+
+// syncFolder makes the names in a folder durable.
+func syncFolder(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
@@ -177,8 +228,13 @@ func (k *Keys) write(f keyFile, place func(from, to string) error) error {
 }
 
 // Rotate starts to sign with a new key. Tokens that live stay good: their key
-// is published for a day more. Records stay readable.
+// is published for a day more. Records stay readable. Gateways that run follow
+// at their next token, and verify what another has already signed. One process
+// rotates at a time: of two, the key of the second stays.
 func (k *Keys) Rotate() error {
+	if err := k.Reload(); err != nil {
+		return err
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	one, err := k.newKey()
@@ -198,16 +254,37 @@ func (k *Keys) Rotate() error {
 	if err := k.write(next, os.Rename); err != nil {
 		return because(FaultKeyFile, "", err)
 	}
-	k.file = next
+	k.file, k.info = next, nil // read again, at the next use
 	return nil
 }
 
+// KeyInfo is one key as it may be shown.
+type KeyInfo struct {
+	ID      string    `json:"kid"`
+	Created time.Time `json:"created"`
+	Retired time.Time `json:"retired,omitzero"` // it signs no more
+	Until   time.Time `json:"until,omitzero"`   // and is published until then
+}
+
+// List tells the keys, the one that signs first.
+func (k *Keys) List() []KeyInfo {
+	var out []KeyInfo
+	for _, one := range k.current().Keys {
+		i := KeyInfo{ID: one.JWK.KeyID, Created: one.Created, Retired: one.Retired}
+		if !one.Retired.IsZero() {
+			i.Until = one.Retired.Add(retiredLife)
+		}
+		out = append(out, i)
+	}
+	return out
+}
+
 // Public is the set of keys to publish.
-func (k *Keys) Public() jose.JSONWebKeySet {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
+func (k *Keys) Public() jose.JSONWebKeySet { return k.published(k.current()) }
+
+func (k *Keys) published(f keyFile) jose.JSONWebKeySet {
 	var set jose.JSONWebKeySet
-	for _, one := range k.file.Keys {
+	for _, one := range f.Keys {
 		if one.Retired.IsZero() || k.clock().Sub(one.Retired) < retiredLife {
 			set.Keys = append(set.Keys, one.JWK.Public())
 		}
@@ -217,16 +294,19 @@ func (k *Keys) Public() jose.JSONWebKeySet {
 
 // signer signs as the current key.
 func (k *Keys) signer() (jose.Signer, error) {
-	k.mu.RLock()
-	current := k.file.Keys[0].JWK
-	k.mu.RUnlock()
-	return jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: current}, (&jose.SignerOptions{}).WithType("at+jwt"))
+	return jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: k.current().Keys[0].JWK}, (&jose.SignerOptions{}).WithType("at+jwt"))
 }
 
-// public finds a key by its id.
+// public finds a key by its id; the file is read again for one that is not held.
 func (k *Keys) public(kid string) (jose.JSONWebKey, bool) {
-	set := k.Public()
-	found := set.Key(kid)
+	k.mu.RLock()
+	held := k.published(k.file)
+	k.mu.RUnlock()
+	found := held.Key(kid)
+	if len(found) == 0 {
+		set := k.Public()
+		found = set.Key(kid)
+	}
 	if len(found) != 1 {
 		return jose.JSONWebKey{}, false
 	}

@@ -5,13 +5,11 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
-	"hash/fnv"
 	"html/template"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/passerelle-sante/passerelle/gateway/fault"
@@ -51,7 +49,7 @@ type Login struct {
 	loginCookie string
 	cookie      string
 	origin      *http.CrossOriginProtection
-	locks       [64]sync.Mutex // of sessions whose tokens are being renewed
+	sessions    *sessions
 }
 
 // Session is a person who is logged in.
@@ -59,17 +57,6 @@ type Session struct {
 	Professional Professional
 	Created      time.Time
 	key          string
-}
-
-// sessionRecord is what the store keeps of a session, sealed.
-type sessionRecord struct {
-	Professional   Professional `json:"professional"`
-	Created        time.Time    `json:"created"`
-	Seen           time.Time    `json:"seen"`
-	IDToken        string       `json:"id_token"`
-	Refresh        string       `json:"refresh"`
-	RefreshExpires time.Time    `json:"refresh_expires"`
-	DMP            DMPToken     `json:"dmp"`
 }
 
 // pending is a login that left for PSC, in the browser's cookie, sealed.
@@ -86,18 +73,12 @@ func NewLogin(cfg LoginConfig) (*Login, error) {
 	if cfg.Client == nil || cfg.Keys == nil || cfg.Store == nil || cfg.Logger == nil {
 		return nil, errors.New("psc: Client, Keys, Store and Logger are required")
 	}
-	if cfg.Idle <= 0 || cfg.Idle > maxIdle {
-		cfg.Idle = maxIdle
-	}
-	if cfg.Absolute <= 0 || cfg.Absolute > maxAbsolute {
-		cfg.Absolute = maxAbsolute
-	}
 	u, err := url.Parse(cfg.Client.cfg.RedirectURI)
 	if err != nil {
 		return nil, errors.New("psc: RedirectURI is not a URL")
 	}
 	l := &Login{cfg: cfg, home: u.Path, secure: u.Scheme == "https", loginCookie: "passerelle-login", cookie: "passerelle",
-		origin: http.NewCrossOriginProtection()}
+		origin: http.NewCrossOriginProtection(), sessions: newSessions(kindSession, cfg.Client, cfg.Keys, cfg.Store, cfg.Idle, cfg.Absolute)}
 	if l.secure {
 		l.loginCookie, l.cookie = "__Host-"+l.loginCookie, "__Host-"+l.cookie
 	}
@@ -216,6 +197,9 @@ func (l *Login) callback(w http.ResponseWriter, r *http.Request) (pending, error
 	case "access_denied":
 		return p, refuse(FaultRefused, "error")
 	case "temporarily_unavailable", "server_error":
+		if q.Get("error_description") == "authentication_expired" {
+			return p, refuse(FaultLogin, "error") // the person did not answer in time
+		}
 		return p, refuse(FaultUnreachable, "error")
 	case "unauthorized_client", "invalid_request", "invalid_scope", "unsupported_response_type":
 		return p, refuse(FaultRegistration, "error")
@@ -266,20 +250,12 @@ func (l *Login) enter(w http.ResponseWriter, r *http.Request, code string, p pen
 	if err != nil {
 		return err
 	}
-	now := c.cfg.Clock()
 	pro.Client = c.cfg.ClientID
-	rec := sessionRecord{Professional: pro, Created: now, Seen: now, IDToken: g.id, Refresh: g.refresh, RefreshExpires: g.refreshExpires}
+	rec := l.sessions.begun(pro, g)
 	rec.DMP = l.exchange(ctx, pro, g.access)
-	id, err := secret(c.cfg.Rand)
+	id, err := l.sessions.begin(ctx, rec)
 	if err != nil {
 		return err
-	}
-	out, err := l.record(digest(id), rec)
-	if err != nil {
-		return err
-	}
-	if first, err := l.cfg.Store.Add(ctx, out); err != nil || !first {
-		return errors.Join(err, errIf(!first, "psc: session id drawn twice"))
 	}
 	// A session that this browser had ends: its id must not outlive a login.
 	if old, err := r.Cookie(l.cookie); err == nil {
@@ -287,15 +263,8 @@ func (l *Login) enter(w http.ResponseWriter, r *http.Request, code string, p pen
 			return err
 		}
 	}
-	http.SetCookie(w, l.newCookie(l.cookie, id, l.cfg.Absolute))
+	http.SetCookie(w, l.newCookie(l.cookie, id, l.sessions.absolute))
 	l.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "psc: login", append(trace(pro, r), slog.String("jti", g.claims.JTI))...)
-	return nil
-}
-
-func errIf(wrong bool, text string) error {
-	if wrong {
-		return errors.New(text)
-	}
 	return nil
 }
 
@@ -322,11 +291,6 @@ func (l *Login) exchange(ctx context.Context, p Professional, access string) DMP
 	return t
 }
 
-func (l *Login) record(key string, rec sessionRecord) (Record, error) {
-	value, err := l.cfg.Keys.sealed(kindSession, key, rec)
-	return Record{Kind: kindSession, Key: key, Value: value, Expires: rec.Created.Add(l.cfg.Absolute)}, err
-}
-
 // Session says who is logged in.
 func (l *Login) Session(r *http.Request) (Session, error) {
 	cookie, err := r.Cookie(l.cookie)
@@ -334,81 +298,19 @@ func (l *Login) Session(r *http.Request) (Session, error) {
 		return Session{}, refuse(FaultSession, "")
 	}
 	key := digest(cookie.Value)
-	rec, err := l.read(r.Context(), key)
+	rec, err := l.sessions.seen(r.Context(), key)
 	if err != nil {
 		return Session{}, err
 	}
-	now := l.cfg.Client.cfg.Clock()
-	if now.Sub(rec.Seen) >= touchEvery {
-		err := l.change(r.Context(), key, func(rec *sessionRecord) error { rec.Seen = now; return nil })
-		if err != nil {
-			return Session{}, err
-		}
-		rec.Seen = now
-	}
-	return l.session(key, rec), nil
-}
-
-func (l *Login) session(key string, rec sessionRecord) Session {
 	s := Session{Professional: rec.Professional, Created: rec.Created, key: key}
-	s.Professional.Expires = rec.Created.Add(l.cfg.Absolute)
-	if idle := rec.Seen.Add(l.cfg.Idle); idle.Before(s.Professional.Expires) {
-		s.Professional.Expires = idle
-	}
-	return s
-}
-
-// read gives a session that lives; one that is over is removed.
-func (l *Login) read(ctx context.Context, key string) (sessionRecord, error) {
-	var rec sessionRecord
-	stored, err := l.cfg.Store.Get(ctx, kindSession, key)
-	if errors.Is(err, ErrNoRecord) {
-		return rec, refuse(FaultSession, "")
-	}
-	if err != nil {
-		return rec, err
-	}
-	if err := l.cfg.Keys.open(kindSession, key, stored.Value, &rec); err != nil {
-		return rec, because(FaultSession, "", err)
-	}
-	now := l.cfg.Client.cfg.Clock()
-	if !now.Before(rec.Created.Add(l.cfg.Absolute)) || !now.Before(rec.Seen.Add(l.cfg.Idle)) {
-		_, err := l.cfg.Store.Delete(ctx, kindSession, key)
-		return rec, errors.Join(refuse(FaultSessionExpired, ""), err)
-	}
-	return rec, nil
-}
-
-// change rewrites a session, one change at a time in this process, and never
-// brings back one that was logged out.
-func (l *Login) change(ctx context.Context, key string, f func(*sessionRecord) error) error {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(key)) // a hash does not fail
-	lock := &l.locks[h.Sum32()%uint32(len(l.locks))]
-	lock.Lock()
-	defer lock.Unlock()
-	rec, err := l.read(ctx, key)
-	if err != nil {
-		return err
-	}
-	if err := f(&rec); err != nil {
-		return err
-	}
-	out, err := l.record(key, rec)
-	if err != nil {
-		return err
-	}
-	there, err := l.cfg.Store.Update(ctx, out)
-	if err == nil && !there {
-		err = refuse(FaultSession, "")
-	}
-	return err
+	s.Professional.Expires = l.sessions.until(rec)
+	return s, nil
 }
 
 // Choose sets the work situation of a session (RP-10): one of its
 // Professional.Situations, by its key.
 func (l *Login) Choose(ctx context.Context, s Session, key string) error {
-	return l.change(ctx, s.key, func(rec *sessionRecord) error { return rec.Professional.choose(key) })
+	return l.sessions.change(ctx, s.key, func(rec *sessionRecord) error { return rec.Professional.choose(key) })
 }
 
 // DMPToken is the DMP bearer of a session. When it is about to expire it is
@@ -416,7 +318,7 @@ func (l *Login) Choose(ctx context.Context, s Session, key string) error {
 // session ends. FaultDMPToken is temporary: no token until the next login.
 func (l *Login) DMPToken(ctx context.Context, s Session) (string, error) {
 	now := l.cfg.Client.cfg.Clock()
-	rec, err := l.read(ctx, s.key)
+	rec, err := l.sessions.read(ctx, s.key)
 	if err != nil {
 		return "", err
 	}
@@ -427,28 +329,19 @@ func (l *Login) DMPToken(ctx context.Context, s Session) (string, error) {
 		return "", refuse(FaultDMPToken, "")
 	}
 	token := ""
-	err = l.change(ctx, s.key, func(rec *sessionRecord) error {
+	err = l.sessions.change(ctx, s.key, func(rec *sessionRecord) error {
 		if rec.DMP.good(now) { // another request has renewed it
 			token = rec.DMP.Value
 			return nil
 		}
-		if rec.Refresh == "" || !rec.RefreshExpires.IsZero() && !now.Before(rec.RefreshExpires) {
+		if !rec.renewable(now) {
 			return refuse(FaultDMPToken, "")
 		}
-		g, err := l.cfg.Client.renew(ctx, rec.Refresh)
+		access, err := l.sessions.renew(ctx, rec)
 		if err != nil {
 			return err
 		}
-		if g.claims.nameID() != rec.Professional.NationalID {
-			return refuse(FaultUserinfo, "SubjectNameID")
-		}
-		if g.refresh != "" {
-			rec.Refresh, rec.RefreshExpires = g.refresh, g.refreshExpires
-		}
-		if g.id != "" {
-			rec.IDToken = g.id
-		}
-		rec.DMP = l.exchange(ctx, rec.Professional, g.access)
+		rec.DMP = l.exchange(ctx, rec.Professional, access)
 		token = rec.DMP.Value
 		return nil
 	})
@@ -482,7 +375,7 @@ func (l *Login) Logout(w http.ResponseWriter, r *http.Request) {
 
 func (l *Login) leave(r *http.Request, key string) error {
 	ctx := r.Context()
-	rec, err := l.read(ctx, key)
+	rec, err := l.sessions.read(ctx, key)
 	if _, derr := l.cfg.Store.Delete(ctx, kindSession, key); derr != nil {
 		return derr // the person must know that they are still logged in
 	}
@@ -493,6 +386,11 @@ func (l *Login) leave(r *http.Request, key string) error {
 		return err
 	}
 	attrs := trace(rec.Professional, r)
+	if l.cfg.DMP != nil {
+		if err := l.cfg.DMP.Revoke(ctx, rec.DMP); err != nil {
+			l.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "psc: logout, but the DMP token lives until it expires", append(attrs, slog.Any("error", err))...)
+		}
+	}
 	if err := l.cfg.Client.endSession(ctx, rec.IDToken); err != nil {
 		l.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "psc: logout, but PSC keeps its session", append(attrs, slog.Any("error", err))...)
 		return nil

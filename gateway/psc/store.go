@@ -44,6 +44,7 @@ type Store interface {
 const (
 	kindSession = "session"
 	kindToken   = "token"
+	kindProxy   = "proxy"   // sessions of software, on a person's behalf
 	kindState   = "state"   // of logins that came back
 	kindSubject = "subject" // PSC tokens that were exchanged
 )

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,17 +35,18 @@ func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byt
 // certificate is that of the caller, verified by TLS or by a proxy of ours; nil
 // when there is none.
 func (s *Server) certificate(r *http.Request) (*x509.Certificate, error) {
-	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		for _, proxy := range s.cfg.Proxies {
-			if proxy.Contains(peer.Addr().Unmap()) {
-				return headerCertificate(r.Header.Values("Client-Cert"))
-			}
-		}
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && s.proxied(peer.Addr().Unmap()) {
+		return headerCertificate(r.Header.Values("Client-Cert"))
 	}
 	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 || len(r.TLS.VerifiedChains[0]) == 0 {
 		return nil, nil
 	}
 	return r.TLS.VerifiedChains[0][0], nil
+}
+
+// proxied tells whether an address is that of a proxy of ours.
+func (s *Server) proxied(a netip.Addr) bool {
+	return slices.ContainsFunc(s.cfg.Proxies, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // Certificate is that of the caller, verified by TLS or by a proxy of ours; nil

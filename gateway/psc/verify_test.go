@@ -228,6 +228,11 @@ func TestAuthorizationHeader(t *testing.T) {
 	}
 }
 
+// certificate is the header Client-Cert of a name.
+func certificate(w *world, cn string) string {
+	return ":" + base64.StdEncoding.EncodeToString(w.clients[cn].Leaf.Raw) + ":"
+}
+
 // N11: a certificate in a header counts from a named proxy only.
 func TestProxy(t *testing.T) {
 	header := func(w *world, token, value string) answer {
@@ -240,9 +245,6 @@ func TestProxy(t *testing.T) {
 			req.Header.Set("Client-Cert", value)
 		}
 		return w.do(w.http(""), req)
-	}
-	certificate := func(w *world, cn string) string {
-		return ":" + base64.StdEncoding.EncodeToString(w.clients[cn].Leaf.Raw) + ":"
 	}
 	outside := build(t, options{})
 	if a := header(outside, outside.token(doctor.NationalID), certificate(outside, software)); a.code() != psc.FaultNoCertificate {

@@ -64,6 +64,13 @@ type world struct {
 	ca       *x509.Certificate
 	caKey    *ecdsa.PrivateKey
 	clients  map[string]tls.Certificate
+	api      *apiServer
+	tracer   *psc.TraceFolder
+	secret   string
+
+	untraceable bool
+	waits       []time.Duration // between two questions to PSC
+	onWait      func()
 
 	mu     sync.Mutex
 	offset time.Duration
@@ -162,20 +169,22 @@ func build(t *testing.T, o options) *world {
 	w.issuer = w.realm.URL + sim.PSCRealm
 	w.callback = w.gateway.URL + "/callback"
 	var err error
-	own := sim.PSCClient{ID: software, CommonName: software, RedirectURIs: []string{w.callback}}
 	if o.secret {
-		own.CommonName, own.Secret = "", "a secret: with %odd+ bytes"
+		w.secret = "a secret: with %odd+ bytes"
 	}
 	w.psc, err = sim.NewPSC(sim.PSCConfig{Issuer: w.issuer, Wallet: w.wallet.URL + "/auth", Dir: filepath.Join(sharedDir, "psc"), CA: w.pool,
-		Clock: w.now, Rand: rand.Reader, Clients: []sim.PSCClient{own, {ID: other, Secret: "autre-secret", RedirectURIs: []string{"https://autre.example/retour"}}}})
+		Clock: w.now, Rand: rand.Reader, Clients: w.registered(true)})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.psc.SetDevice(sim.PSCDevice{Auto: "approve"}); err != nil {
 		t.Fatal(err)
 	}
 	realm.Handle("/", w.psc.Realm())
 	wallet.Handle("/", w.psc.Wallet())
 
-	w.client, err = psc.NewClient(psc.Config{Issuer: w.issuer, ClientID: software, ClientSecret: own.Secret, RedirectURI: w.callback,
-		HTTP: w.http(software), Clock: w.now, Rand: rand.Reader})
+	w.client, err = psc.NewClient(psc.Config{Issuer: w.issuer, ClientID: software, ClientSecret: w.secret, RedirectURI: w.callback,
+		HTTP: w.http(software), Clock: w.now, Rand: rand.Reader, Wait: w.wait})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,6 +210,7 @@ func build(t *testing.T, o options) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.proxied(gateway, server)
 	w.login.Register(gateway)
 	w.server.Register(gateway)
 	gateway.HandleFunc("GET /who", func(rw http.ResponseWriter, r *http.Request) {
@@ -451,15 +461,20 @@ func decoded(t *testing.T, body string) map[string]any {
 // payload reads the claims of a token.
 func payload(t *testing.T, token string) map[string]any {
 	t.Helper()
+	return decoded(t, string(part(t, token, 1)))
+}
+
+func part(t *testing.T, token string, n int) []byte {
+	t.Helper()
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
 		t.Fatalf("%d parts", len(parts))
 	}
-	b, err := base64.RawURLEncoding.DecodeString(parts[1])
+	b, err := base64.RawURLEncoding.DecodeString(parts[n])
 	if err != nil {
 		t.Fatal(err)
 	}
-	return decoded(t, string(b))
+	return b
 }
 
 func (w *world) fault(list ...sim.PSCFault) {
