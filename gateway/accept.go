@@ -190,7 +190,7 @@ func (g *Gateway) commit(ctx context.Context, d Decision, s Submission, in Inbou
 	d.Receipt = receipt(d)
 	s.Receipt = d.Receipt
 	e.Submission = s
-	switch err := g.Journal.Record(ctx, e); {
+	switch err := g.record(ctx, in, &e); {
 	case errors.Is(err, ErrDuplicate):
 		return g.lostRace(ctx, d, s, keys, receipt)
 	case err != nil:

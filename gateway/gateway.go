@@ -94,8 +94,10 @@ type Inbound struct {
 	Message       Message           `json:"message"`
 	Raw           []byte            `json:"-"` // the message exactly as it came
 	Action        dmp.Action        `json:"action"`
-	Patient       ins.Identity      `json:"patient"` // PID
-	Asker         *Asker            `json:"-"`       // for whom INSi may be asked for the patient's INS; nil: it is not
+	Patient       ins.Identity      `json:"patient"`                  // PID
+	Asker         *Asker            `json:"-"`                        // for whom INSi may be asked for the patient's INS; nil: it is not
+	Prior         *ins.Identity     `json:"prior,omitempty"`          // MRG: the identifiers that it no longer has
+	DateCorrected bool              `json:"date_corrected,omitempty"` // ZFD-4: the birth date was completed
 	Visit         Visit             `json:"visit"`
 	Consent       *Consent          `json:"consent,omitempty"` // ZFA
 	Flags         Flags             `json:"flags"`

@@ -302,7 +302,7 @@ func (m *Main) receiver(g *gateway.Gateway) (*gateway.Receiver, error) {
 		return nil, err
 	}
 	return &gateway.Receiver{
-		Gateway: g, Mailbox: mailbox{imap}, Own: own, Identities: people, Poll: c.Poll, Establishment: house.establishment(),
+		Gateway: g, Mailbox: mailbox{imap}, Own: own, Identities: gateway.Held{Register: g.Register, File: people}, Poll: c.Poll, Establishment: house.establishment(),
 		OnError: func(err error) {
 			f := fault.From(err)
 			m.Log.Warn("the mailbox cannot be read", "code", f.Code, "cause", f.Unwrap())

@@ -14,7 +14,7 @@ const maxRepeats = 64
 // may leave the house is the gate's.
 func (r *reader) patient(pid Segment) {
 	id := &r.in.Patient
-	r.identifiers(pid, id)
+	r.identifiers(pid, 3, id)
 	name := legalName(pid.Field(5))
 	id.Traits.BirthName = name.Component(1).Sub(1).Text()
 	id.Traits.FirstGiven = name.Component(2).Text()
@@ -55,14 +55,37 @@ func (r *reader) patient(pid Segment) {
 	id.Status, id.Attributes = ins.FromPID32(codes, id.HasINS())
 }
 
-// identifiers reads PID-3, whose repetitions come in any order: the INS is
+// register reads what an ADT says to those who hold identities: the identifiers
+// that its patient no longer has (MRG-1), and whether the birth date was
+// completed (ZFD-4).
+func (r *reader) register(segments []Segment) {
+	if !strings.HasPrefix(r.in.Message.Type, "ADT^") {
+		return
+	}
+	for _, s := range segments {
+		switch {
+		case s.Name == "MRG" && r.in.Prior == nil:
+			before := len(r.in.Refusals)
+			r.in.Prior = &ins.Identity{}
+			if r.identifiers(s, 1, r.in.Prior); len(r.in.Refusals) > before {
+				// The ADT says more than this: it is kept all the same.
+				r.in.Refusals, r.in.Prior = r.in.Refusals[:before], &ins.Identity{}
+				r.warn(FaultFieldRepeated, s.At(1))
+			}
+		case s.Name == "ZFD":
+			r.in.DateCorrected = r.in.DateCorrected || s.Field(4).Code() == "Y"
+		}
+	}
+}
+
+// identifiers reads PID-3 or MRG-1, whose repetitions come in any order: the INS is
 // found by its type and its OID, and a billing number (NH) is never taken for
 // one even under the same OID. A NIR goes before a NIA.
-func (r *reader) identifiers(pid Segment, id *ins.Identity) {
+func (r *reader) identifiers(pid Segment, field int, id *ins.Identity) {
 	n := 0
-	for cx := range pid.Field(3).Repetitions() {
+	for cx := range pid.Field(field).Repetitions() {
 		if n++; n > maxRepeats {
-			r.refuse(FaultFieldRepeated, pid.At(3))
+			r.refuse(FaultFieldRepeated, pid.At(field))
 			return
 		}
 		value, kind := cx.Component(1).Text(), cx.Component(5).Text()
@@ -79,12 +102,12 @@ func (r *reader) identifiers(pid Segment, id *ins.Identity) {
 			case oid == "":
 				// A matricule does not travel without its authority: as if
 				// there were none, and told.
-				r.warn(FaultMatriculeAlone, pid.At(3))
+				r.warn(FaultMatriculeAlone, pid.At(field))
 			case id.Matricule == "", id.OID == ins.OIDNIA && ins.OID(oid) != ins.OIDNIA:
 				id.Matricule, id.OID = value, ins.OID(oid)
 			case id.OID != ins.OIDNIA && ins.OID(oid) == ins.OIDNIA:
 			case id.Matricule != value || id.OID != ins.OID(oid):
-				r.refuse(FaultFieldRepeated, pid.At(3))
+				r.refuse(FaultFieldRepeated, pid.At(field))
 			}
 		case "PI", "":
 			if oid == "" {

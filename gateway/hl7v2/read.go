@@ -121,6 +121,7 @@ func (r *reader) read() {
 		}
 	}
 	r.consent(segments)
+	r.register(segments)
 	if shape.volet {
 		r.volet(found, shape)
 	}
