@@ -70,6 +70,9 @@ func (s *Store) authenticate(r *http.Request) (*caller, error) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		return nil, refuse(FaultNoCertificate)
 	}
+	if len(r.Header.Values("Authorization")) > 1 {
+		return nil, refuse(FaultToken)
+	}
 	scheme, raw, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") || raw == "" {
 		return nil, refuse(FaultNoToken)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/passerelle-sante/passerelle/dmp/fhir"
 	"github.com/passerelle-sante/passerelle/dmp/sqldb"
@@ -20,9 +21,13 @@ func (x *exchange) transaction(ctx context.Context) (*reply, error) {
 	}
 	s := x.s
 	// A lot is held in memory while it is judged: their number is bounded.
+	wait := time.NewTimer(s.limits.Wait)
+	defer wait.Stop()
 	select {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
+	case <-wait.C:
+		return nil, refuse(FaultBusy)
 	case <-ctx.Done():
 		return nil, refuse(FaultBusy)
 	}

@@ -30,6 +30,7 @@ const (
 	FaultAccept      = "STORE-ACCEPT"        // Accept cannot be satisfied
 	FaultBusy        = "STORE-BUSY"          // too many lots at once
 	FaultTooLarge    = "STORE-TOO-LARGE"     // body
+	FaultSlow        = "STORE-SLOW"          // a body that does not end
 	FaultJSON        = "STORE-JSON"          // not a JSON that we accept
 	FaultSearch      = "STORE-SEARCH"        // a parameter that cannot be read
 	FaultSearchParam = "STORE-SEARCH-PARAM"  // an unknown parameter, handling=strict

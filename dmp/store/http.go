@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	models "github.com/samply/golang-fhir-models/fhir-models/fhir"
 
@@ -70,8 +71,9 @@ var routes = map[string]route{
 // find gives the route of a request, and the id in its path.
 func (s *Store) find(r *http.Request) (rt route, id string, err error) {
 	path, ok := strings.CutPrefix(r.URL.Path, s.base.Path)
-	path = strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/")
-	if !ok {
+	rest, slash := strings.CutPrefix(path, "/")
+	path = strings.TrimSuffix(rest, "/")
+	if !ok || rest != "" && !slash {
 		return rt, "", refuse(FaultNoRoute)
 	}
 	shape := path
@@ -264,9 +266,15 @@ func (x *exchange) read(limit int64, accepted ...string) ([]byte, error) {
 	if x.r.ContentLength > limit {
 		return nil, refuse(FaultTooLarge)
 	}
+	// A deadline in the past ends the reading; the clock of the store is not that
+	// of the connection.
+	slow := time.AfterFunc(x.s.limits.BodyTime, func() { _ = http.NewResponseController(x.w).SetReadDeadline(time.Unix(1, 0)) })
 	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, limit))
+	inTime := slow.Stop()
 	var large *http.MaxBytesError
 	switch {
+	case err != nil && !inTime:
+		return nil, refuse(FaultSlow)
 	case errors.As(err, &large):
 		return nil, refuse(FaultTooLarge)
 	case err != nil:

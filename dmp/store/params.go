@@ -311,15 +311,16 @@ func folded(s string) string {
 	return strings.Join(strings.Fields(s), " ")
 }
 
-func matchTexts(have []string, want, modifier string) bool {
+// matchTexts compares texts with values, which are folded unless exact.
+func matchTexts(have, values []string, modifier string) bool {
 	return slices.ContainsFunc(have, func(one string) bool {
-		switch modifier {
-		case "exact":
-			return one == want
-		case "contains":
-			return strings.Contains(folded(one), folded(want))
+		if modifier == "exact" {
+			return slices.Contains(values, one)
 		}
-		return strings.HasPrefix(folded(one), folded(want))
+		one = folded(one)
+		return slices.ContainsFunc(values, func(want string) bool {
+			return strings.HasPrefix(one, want) || modifier == "contains" && strings.Contains(one, want)
+		})
 	})
 }
 

@@ -100,7 +100,7 @@ func (x *exchange) patch(ctx context.Context, find func(*sqldb.Tx) (*held, error
 		case h.status == statusSuperseded && !wish.deletes:
 			return refuse(FaultNotCurrent)
 		}
-		if want := x.r.Header.Get("If-Match"); want != "" && want != etag(h.version) && want != strconv.Quote(strconv.Itoa(h.version)) {
+		if !x.matches(h.version) {
 			return refuse(FaultVersion)
 		}
 		changed, err := x.apply(ctx, tx, h, p, v, wish, &t)
@@ -121,6 +121,20 @@ func (x *exchange) patch(ctx context.Context, find func(*sqldb.Tx) (*held, error
 	}
 	x.trace.noted = true
 	return out, nil
+}
+
+// matches tells whether If-Match admits a version; without it, all are.
+func (x *exchange) matches(version int) bool {
+	list := x.r.Header.Values("If-Match")
+	if len(list) == 0 {
+		return true
+	}
+	for _, one := range strings.Split(strings.Join(list, ","), ",") {
+		if one = strings.TrimSpace(one); one == "*" || one == etag(version) || one == strconv.Quote(strconv.Itoa(version)) {
+			return true
+		}
+	}
+	return false
 }
 
 // apply makes a change that is allowed, and says which replaced versions

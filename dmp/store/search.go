@@ -203,11 +203,12 @@ func (c *cursor) take(what search, name, value string) (known bool, err error) {
 	return true, nil
 }
 
-// judge refuses what could not be matched, whether or not there is a row.
+// judge refuses what could not be matched, whether or not there is a row, and
+// folds texts once.
 func (q criterion) judge(param searchParam) error {
 	bad := refuseAt(FaultSearch, q.Name)
 	switch {
-	case len(q.Values) > maxAlternatives || slices.Contains(q.Values, ""):
+	case len(q.Values) > maxAlternatives || slices.Contains(q.Values, "") || slices.Contains(q.Values, "|"):
 		return bad
 	case param.get == nil:
 		if q.Modifier != "" {
@@ -225,6 +226,10 @@ func (q criterion) judge(param searchParam) error {
 			if _, ok := readDate(v); !ok {
 				return bad
 			}
+		}
+	case param.kind == models.SearchParamTypeString && q.Modifier != "exact":
+		for i, v := range q.Values {
+			q.Values[i] = folded(v)
 		}
 	}
 	return nil
@@ -312,13 +317,14 @@ func (q criterion) matches(param searchParam, row *indexed, now int64, kind stri
 	if q.Modifier == "missing" {
 		return have.missing() == (q.Values[0] == "true")
 	}
+	if param.kind == models.SearchParamTypeString {
+		return matchTexts(have.texts, q.Values, q.Modifier)
+	}
 	any := slices.ContainsFunc(q.Values, func(v string) bool {
 		switch param.kind {
 		case models.SearchParamTypeDate:
 			d, _ := readDate(v)
 			return d.matches(have.ranges, now, q.Name == "period")
-		case models.SearchParamTypeString:
-			return matchTexts(have.texts, v, q.Modifier)
 		case models.SearchParamTypeReference:
 			return slices.ContainsFunc(have.refs, func(ref string) bool {
 				return ref == v || q.Of != "" && ref == q.Of+"/"+v || q.Of == "" && !strings.Contains(v, "/") && strings.HasSuffix(ref, "/"+v)

@@ -132,6 +132,9 @@ type Limits struct {
 	Body         int64 // bytes of a request; 40 MiB
 	Transactions int   // transactions read at the same time; 4
 	PageSize     int   // entries of one page at most; 200
+
+	BodyTime time.Duration // to send a body; 90 s
+	Wait     time.Duration // for a transaction to begin, before STORE-BUSY; 10 s
 }
 
 // Config says where the store is and whom it believes.
@@ -183,6 +186,12 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	if s.limits.PageSize <= 0 {
 		s.limits.PageSize = 200
+	}
+	if s.limits.BodyTime <= 0 {
+		s.limits.BodyTime = 90 * time.Second
+	}
+	if s.limits.Wait <= 0 {
+		s.limits.Wait = 10 * time.Second
 	}
 	s.slots = make(chan struct{}, s.limits.Transactions)
 	for _, i := range cfg.Issuers {

@@ -131,6 +131,14 @@ var storeRows = []Row{
 		FixEN: "Make the document smaller or split the lot.",
 	},
 	{
+		Code: "STORE-SLOW", Kind: Temporary, HTTP: 408, FHIR: "timeout",
+		HL7: HL7{"AR", "207", "906"}, SMTP: SMTP{451, "4.4.2"},
+		FR:    "La requête n'a pas été reçue en entier à temps.",
+		EN:    "The request was not received whole in time.",
+		FixFR: "Vérifiez le débit du réseau et Content-Length, puis renvoyez la même requête : rien n'a été enregistré.",
+		FixEN: "Check the speed of the network and Content-Length, then send the same request again: nothing was recorded.",
+	},
+	{
 		Code: "STORE-JSON", Kind: Permanent, HTTP: 400, FHIR: "structure",
 		HL7: HL7{"AE", "102", ""}, SMTP: SMTP{554, "5.6.0"},
 		FR:    "Le contenu n'est pas un JSON acceptable.",
