@@ -20,6 +20,7 @@ type ConsoleConfig struct {
 type ConsolePerson struct {
 	ID             string   `yaml:"id"`             // national identifier (SubjectNameID at Pro Santé Connect)
 	Establishments []string `yaml:"establishments"` // FINESS géographiques; "*" is all
+	Decide         bool     `yaml:"decide"`         // may stop, replay, file and reject there; absent: only looks
 }
 
 func (c *Config) consoleProblems(p *problemList) {
@@ -66,13 +67,23 @@ func (c *Config) access() map[string][]string {
 	return out
 }
 
+// deciders names those who may decide.
+func (c *Config) deciders() map[string]bool {
+	out := map[string]bool{}
+	for _, one := range c.Console.Allowed {
+		out[one.ID] = one.Decide
+	}
+	return out
+}
+
 // openConsole makes the console; nobody sees it where nobody can log in.
-func (m *Main) openConsole(sites []gateway.Establishment, notice string) error {
+func (m *Main) openConsole(sites []gateway.Establishment, alarms *gateway.Alarms, notice string) error {
 	if m.people == nil || m.Config.Console == nil {
 		return nil
 	}
 	c, err := console.New(console.Config{
 		Journal: m.journal, Sessions: m.people.login, Establishments: sites, Access: m.Config.access(), Zone: m.zone, Log: m.Log, Notice: notice,
+		Decisions: m.decider, Decide: m.Config.deciders(), Alarms: alarms.Standing, Certificates: m.Config.certificates, Clock: m.Clock,
 	})
 	m.people.console = c
 	return err
@@ -93,4 +104,35 @@ func (p *professionals) consoleDoors(door, local *http.ServeMux) {
 	}
 	local.HandleFunc("GET /{$}", there)
 	local.HandleFunc("GET /console/", there)
+}
+
+// certificates reads those that the gateway uses, as they stand on the disk now:
+// one that was renewed and not taken up yet shows its new date.
+func (c *Config) certificates() []console.Certificate {
+	type setting struct{ name, file string }
+	all := []setting{{"gateway.certificate", c.Gateway.Certificate}, {"gateway.client_ca", c.Gateway.ClientCA}, {"dmp.certificate", c.DMP.Certificate}, {"dmp.ca", c.DMP.CA}}
+	if c.MSS != nil {
+		all = append(all, setting{"mss.certificate", c.MSS.Certificate}, setting{"mss.ca", c.MSS.CA})
+	}
+	for i, h := range c.HL7 {
+		all = append(all, setting{fmt.Sprintf("hl7[%d].certificate", i), h.Certificate})
+	}
+	var out []console.Certificate
+	for _, s := range all {
+		if s.file == "" {
+			continue
+		}
+		certs, err := readCertificates(s.file)
+		if err != nil {
+			out = append(out, console.Certificate{Name: s.name, Problem: "le fichier ne peut pas être lu / the file cannot be read"})
+			continue
+		}
+		if !strings.HasSuffix(s.name, "ca") {
+			certs = certs[:1] // what follows is its chain
+		}
+		for _, cert := range certs {
+			out = append(out, console.Certificate{Name: s.name, Subject: cert.Subject.CommonName, Expires: cert.NotAfter})
+		}
+	}
+	return out
 }

@@ -127,15 +127,15 @@ func TestCheckConsole(t *testing.T) {
 		noPSC  bool
 		want   string // in a problem; empty: none
 	}{
-		{"ok/one site", []ConsolePerson{{"819990000010", []string{site}}}, false, ""},
-		{"ok/all sites", []ConsolePerson{{"819990000010", []string{"*"}}}, false, ""},
+		{"ok/one site", []ConsolePerson{{ID: "819990000010", Establishments: []string{site}}}, false, ""},
+		{"ok/all sites", []ConsolePerson{{ID: "819990000010", Establishments: []string{"*"}}}, false, ""},
 		{"ok/nobody", nil, false, ""},
 		{"fail/nobody can log in", nil, true, "console : la console a besoin de Pro Santé Connect"},
-		{"fail/no id", []ConsolePerson{{"", []string{"*"}}}, false, "console.allowed[0].id"},
-		{"fail/id with a blank", []ConsolePerson{{"8199900 00010", []string{"*"}}}, false, "console.allowed[0].id"},
-		{"fail/twice", []ConsolePerson{{"8", []string{"*"}}, {"8", []string{site}}}, false, "console.allowed[1].id : déjà déclaré"},
-		{"fail/no site", []ConsolePerson{{"8", nil}}, false, "console.allowed[0].establishments : indiquez"},
-		{"fail/site that nobody declared", []ConsolePerson{{"8", []string{site, "000000000"}}}, false, "console.allowed[0].establishments[1]"},
+		{"fail/no id", []ConsolePerson{{ID: "", Establishments: []string{"*"}}}, false, "console.allowed[0].id"},
+		{"fail/id with a blank", []ConsolePerson{{ID: "8199900 00010", Establishments: []string{"*"}}}, false, "console.allowed[0].id"},
+		{"fail/twice", []ConsolePerson{{ID: "8", Establishments: []string{"*"}}, {ID: "8", Establishments: []string{site}}}, false, "console.allowed[1].id : déjà déclaré"},
+		{"fail/no site", []ConsolePerson{{ID: "8", Establishments: nil}}, false, "console.allowed[0].establishments : indiquez"},
+		{"fail/site that nobody declared", []ConsolePerson{{ID: "8", Establishments: []string{site, "000000000"}}}, false, "console.allowed[0].establishments[1]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := r.w.config

@@ -55,6 +55,7 @@ type Main struct {
 	running sync.WaitGroup
 	closers []func(context.Context) error
 	people  *professionals // nil: nobody logs in
+	decider gateway.Decider
 	// trustedDomain is the white list, or the domains of the configuration; nil:
 	// no mail.
 	trustedDomain func(string) (bool, error)
@@ -126,6 +127,7 @@ func (m *Main) Start(ctx context.Context) (err error) {
 	}
 	g.Hooked = hooks.Hooked
 	software := m.application()
+	m.decider = gateway.Decider{Gateway: g, Receiver: receiver}
 	d := &gateway.Deliverer{
 		Gateway: g, Archive: archive, Hospital: m.hospital(), Mail: mail, Application: software, Downstream: software, Webhook: hooks, Holder: newID(), Lease: 5 * max(c.DMP.Timeout, c.Delivery.AckTimeout), Poll: 2 * time.Second,
 		Workers: c.Delivery.Workers, Jitter: jitter(m.Random), Log: m.Log,
@@ -290,7 +292,7 @@ func (m *Main) listenHTTP(run context.Context, alarms *gateway.Alarms, g *gatewa
 	if m.people != nil {
 		api.Callers, api.DMP = m.people.server, m.people.dmp
 	}
-	if err := m.openConsole(sites, notice); err != nil {
+	if err := m.openConsole(sites, alarms, notice); err != nil {
 		return err
 	}
 	secure, local := m.people.doors(notice, api.Handler(), health.Handler())

@@ -286,7 +286,7 @@ func sandboxConfig(c worldConfig, s *sim.Sandbox) (Config, error) {
 		URL: i.INSi.URL, Certificate: i.TLS.INSiCert, Key: i.TLS.INSiKey, CA: i.TLS.CA, Timeout: 5 * time.Second,
 		Software: INSiSoftwareConfig{Authorisation: "BAC-A-SABLE"}, Verification: verificationGuessed,
 	}
-	cfg.Console = &ConsoleConfig{Allowed: []ConsolePerson{{ID: testdata.Personas()[0].NationalID, Establishments: []string{"*"}}}}
+	cfg.Console = &ConsoleConfig{Allowed: []ConsolePerson{{ID: testdata.Personas()[0].NationalID, Establishments: []string{"*"}, Decide: true}}}
 	cfg.defaults()
 	return cfg, nil
 }

@@ -29,9 +29,14 @@ type Journal interface {
 // nobody.
 type Sessions interface {
 	Session(r *http.Request) (psc.Session, error)
+	// FormToken is what a form carries, bound to the session and to a purpose;
+	// FormSent tells whether it came back.
+	FormToken(r *http.Request, purpose string) string
+	FormSent(r *http.Request, purpose, token string) bool
 }
 
-// Config is what a [Console] needs. Everything is required but Notice.
+// Config is what a [Console] needs. Everything is required but Decisions, Decide
+// and Notice.
 type Config struct {
 	Journal        Journal
 	Sessions       Sessions
@@ -39,9 +44,17 @@ type Config struct {
 	// Access gives each national identifier the FINESS géographiques whose
 	// submissions the person may see. Nobody else comes in.
 	Access map[string][]string
-	Zone   *time.Location // of the times that people read and search by
-	Log    *slog.Logger   // of consultations
-	Notice string         // the environment, said on every page; empty in production
+	// Decisions has decided what people decide; nil: they only look.
+	Decisions Decisions
+	// Decide names those who may decide, where they may see; nobody else can.
+	Decide map[string]bool
+	// Alarms are those that stand; Certificates those that the gateway uses.
+	Alarms       func() []gateway.Alarm
+	Certificates func() []Certificate
+	Clock        func() time.Time
+	Zone         *time.Location // of the times that people read and search by
+	Log          *slog.Logger   // of consultations
+	Notice       string         // the environment, said on every page; empty in production
 }
 
 // Console is the handler of /console/ and of the welcome page. It may be used by
@@ -50,6 +63,8 @@ type Console struct {
 	cfg   Config
 	mux   *http.ServeMux
 	heavy chan struct{} // documents and mails being read
+
+	origin *http.CrossOriginProtection
 }
 
 // maxHeavy bounds how many documents are in memory at once.
@@ -58,8 +73,8 @@ const maxHeavy = 4
 // New checks a configuration. An establishment that is given and not declared is
 // an error: it may be a typing mistake.
 func New(cfg Config) (*Console, error) {
-	if cfg.Journal == nil || cfg.Sessions == nil || cfg.Zone == nil || cfg.Log == nil {
-		return nil, errors.New("console: Journal, Sessions, Zone and Log are required")
+	if cfg.Journal == nil || cfg.Sessions == nil || cfg.Zone == nil || cfg.Log == nil || cfg.Alarms == nil || cfg.Certificates == nil || cfg.Clock == nil {
+		return nil, errors.New("console: Journal, Sessions, Zone, Log, Alarms, Certificates and Clock are required")
 	}
 	for _, sites := range cfg.Access {
 		for _, site := range sites {
@@ -68,16 +83,21 @@ func New(cfg Config) (*Console, error) {
 			}
 		}
 	}
-	c := &Console{cfg: cfg, mux: http.NewServeMux(), heavy: make(chan struct{}, maxHeavy)}
+	c := &Console{cfg: cfg, mux: http.NewServeMux(), heavy: make(chan struct{}, maxHeavy), origin: http.NewCrossOriginProtection()}
 	c.mux.HandleFunc("GET /{$}", c.welcome)
 	c.mux.HandleFunc("GET "+stylePath, c.style)
 	for pattern, show := range map[string]func(*visit) error{
-		"GET /console/{$}":                                 c.search,
-		"GET /console/quarantine":                          c.quarantine,
-		"GET /console/submissions/{id}":                    c.submission,
-		"GET /console/submissions/{id}/mail":               c.mail,
-		"GET /console/submissions/{id}/documents/{n}":      c.document,
-		"GET /console/submissions/{id}/documents/{n}/copy": c.pdf,
+		"GET /console/{$}":                                    c.search,
+		"GET /console/quarantine":                             c.quarantine,
+		"GET /console/warnings":                               c.warnings,
+		"GET /console/submissions/{id}/{act}":                 c.decide,
+		"POST /console/submissions/{id}/{act}":                c.decide,
+		"GET /console/submissions/{id}/deliveries/{d}/{act}":  c.decide,
+		"POST /console/submissions/{id}/deliveries/{d}/{act}": c.decide,
+		"GET /console/submissions/{id}":                       c.submission,
+		"GET /console/submissions/{id}/mail":                  c.mail,
+		"GET /console/submissions/{id}/documents/{n}":         c.document,
+		"GET /console/submissions/{id}/documents/{n}/copy":    c.pdf,
 		"/console/": func(*visit) error { return fault.New(gateway.FaultNotFound) },
 	} {
 		c.mux.HandleFunc(pattern, c.visitor(show))
@@ -115,11 +135,12 @@ const (
 
 // visit is one request of a person who may come in.
 type visit struct {
-	w     http.ResponseWriter
-	r     *http.Request
-	lang  string
-	who   psc.Professional
-	sites []string // FINESS géographiques that they may see
+	w       http.ResponseWriter
+	r       *http.Request
+	lang    string
+	who     psc.Professional
+	sites   []string // FINESS géographiques that they may see
+	decides bool
 }
 
 // visitor lets in who is logged in and listed.
@@ -129,6 +150,7 @@ func (c *Console) visitor(show func(*visit) error) http.HandlerFunc {
 		session, err := c.cfg.Sessions.Session(r)
 		if err == nil {
 			v.who, v.sites = session.Professional, c.cfg.Access[session.Professional.NationalID]
+			v.decides = c.cfg.Decide[v.who.NationalID]
 			if len(v.sites) == 0 {
 				err = fault.New(FaultAccess)
 				c.cfg.Log.LogAttrs(r.Context(), slog.LevelWarn, "console: access refused", slog.String("national_id", v.who.NationalID))
@@ -149,6 +171,7 @@ func (c *Console) fail(v *visit, err error) {
 		err = fault.New(gateway.FaultNotFound)
 	}
 	f := fault.From(err)
+	c.refusedAct(v, f)
 	if f.HTTP >= 500 {
 		c.cfg.Log.Error("console: request failed", "route", v.r.Pattern, "code", f.Code, "cause", f.Unwrap())
 	}

@@ -45,6 +45,9 @@ func TestAccess(t *testing.T) {
 		{biology + letter + "/mail", [5]int{401, 403, 200, 404, 200}},
 		{biology + "unknown", [5]int{401, 403, 404, 404, 404}},
 		{"/console/unknown", [5]int{401, 403, 404, 404, 404}},
+		{"/console/warnings", [5]int{401, 403, 200, 200, 200}},
+		{biology + letter + "/file", [5]int{401, 403, 200, 404, 403}}, // "both" only reads
+		{biology + letter + "/keep", [5]int{401, 403, 200, 404, 403}},
 		{"/", [5]int{200, 200, 200, 200, 200}},
 	}
 	for _, row := range rows {
@@ -355,7 +358,7 @@ func TestHeaders(t *testing.T) {
 	sheet := w.get(stranger, "/")
 	_, rest, _ := strings.Cut(sheet.body, `rel="stylesheet" href="`)
 	sheetPath, _, _ := strings.Cut(rest, `"`)
-	for _, path := range []string{"/", "/console/", "/console/quarantine", biology + id, biology + id + "/documents/0", biology + id + "/documents/0/copy", biology + "no", sheetPath} {
+	for _, path := range []string{"/", "/console/", "/console/quarantine", "/console/warnings", biology + id, biology + id + "/keep", biology + id + "/documents/0", biology + id + "/documents/0/copy", biology + "no", sheetPath} {
 		for _, c := range []*http.Client{b, stranger} {
 			a := w.get(c, path)
 			h := a.header
@@ -412,7 +415,8 @@ func TestNew(t *testing.T) {
 	if _, err := console.New(console.Config{Journal: w.journal}); err == nil {
 		t.Error("a console without sessions")
 	}
-	_, err := console.New(console.Config{Journal: w.journal, Sessions: closed{}, Zone: time.UTC, Log: discard, Access: map[string][]string{first: {"990000028"}}})
+	_, err := console.New(console.Config{Journal: w.journal, Sessions: closed{}, Zone: time.UTC, Log: discard, Clock: w.now,
+		Alarms: w.gateway.Alarms.Standing, Certificates: func() []console.Certificate { return nil }, Access: map[string][]string{first: {"990000028"}}})
 	if err == nil || !strings.Contains(err.Error(), "990000028") {
 		t.Errorf("an establishment that nobody declared: %v", err)
 	}

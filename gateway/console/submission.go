@@ -25,6 +25,9 @@ type submissionPage struct {
 	Reason     *tell
 	Facts      []fact
 	Mail       string // address of the mail, when it came by mail
+	Done       string // what the person has just decided
+	Decides    bool   // the person may decide
+	Acts       []link // what may be decided of a mail in quarantine
 	Documents  []documentLine
 	Deliveries []deliveryLine
 	Events     []eventLine
@@ -32,6 +35,8 @@ type submissionPage struct {
 	Receipt    string
 	Cut        bool // the acknowledgement is longer
 }
+
+type link struct{ URL, Label string }
 
 // fact is one line of a list of terms.
 type fact struct{ Name, Value string }
@@ -48,12 +53,13 @@ type deliveryLine struct {
 	Attempts               int
 	Next                   time.Time // zero: nothing is planned
 	Reason                 *tell
+	Act                    *link // what the person may decide of it
 }
 
 type eventLine struct {
-	Time                                       time.Time
-	Step, Text, Recipient, Answer, Where, Code string
-	Outcome                                    mark
+	Time                                                time.Time
+	Step, Text, Recipient, Answer, Where, Code, By, Why string
+	Outcome                                             mark
 }
 
 // load finds the submission of the path among those that the person may see.
@@ -81,6 +87,18 @@ func (c *Console) submission(v *visit) error {
 	}
 	if s.Door == gateway.DoorMail {
 		out.Mail = mailURL(v, s.ID)
+		if s.State == gateway.RefusedState {
+			out.State.Label = in(v.lang, "Écarté par une personne", "Rejected by a person")
+		}
+	}
+	out.Decides = c.mayDecide(v) == nil
+	if a, ok := acts[v.r.URL.Query().Get("done")]; ok {
+		out.Done = a.done.in(v.lang)
+	}
+	if s.State == gateway.Quarantined && out.Decides {
+		for _, name := range []string{"file", "reject", "keep"} {
+			out.Acts = append(out.Acts, link{local("/console/submissions/"+url.PathEscape(s.ID)+"/"+name, v.lang), acts[name].title.in(v.lang)})
+		}
 	}
 	for _, d := range docs {
 		out.Documents = append(out.Documents, documentLine{
@@ -92,7 +110,7 @@ func (c *Console) submission(v *visit) error {
 		return err
 	}
 	for _, d := range deliveries {
-		out.Deliveries = append(out.Deliveries, delivery(v.lang, d))
+		out.Deliveries = append(out.Deliveries, c.delivery(v, d))
 	}
 	events, err := c.cfg.Journal.Events(v.r.Context(), s.ID, 0)
 	if err != nil {
@@ -101,7 +119,7 @@ func (c *Console) submission(v *visit) error {
 	for _, e := range events {
 		out.Events = append(out.Events, eventLine{
 			Time: e.Time, Step: stepName(v.lang, e.Step), Text: gateway.Describe(e, v.lang), Outcome: outcomeMark(v.lang, e.Outcome),
-			Recipient: recipient(v.lang, e.Destination, e.Recipient), Answer: e.AckCode, Where: e.Where, Code: e.Code,
+			Recipient: recipient(v.lang, e.Destination, e.Recipient), Answer: e.AckCode, Where: e.Where, Code: e.Code, By: e.By, Why: e.Why,
 		})
 	}
 	for _, n := range s.Warnings {
@@ -128,7 +146,8 @@ func (c *Console) facts(lang string, s gateway.Submission) []fact {
 	return slices.DeleteFunc(all, func(f fact) bool { return f.Value == "" })
 }
 
-func delivery(lang string, d gateway.Delivery) deliveryLine {
+func (c *Console) delivery(v *visit, d gateway.Delivery) deliveryLine {
+	lang := v.lang
 	about := d.Recipient
 	if d.Notice != nil {
 		about = d.Notice.Recipient
@@ -140,6 +159,14 @@ func delivery(lang string, d gateway.Delivery) deliveryLine {
 	if d.Code != "" {
 		reason := notice(lang, d.Code, "")
 		out.Reason = &reason
+	}
+	if name := decision(d.State); name != "" && c.mayDecide(v) == nil {
+		label := in(lang, "Arrêter", "Stop")
+		if name == "replay" {
+			label = in(lang, "Relancer", "Begin again")
+		}
+		path := "/console/submissions/" + url.PathEscape(d.Submission) + "/deliveries/" + url.PathEscape(d.ID) + "/" + name
+		out.Act = &link{local(path, lang, "round", strconv.Itoa(d.Round)), label}
 	}
 	return out
 }

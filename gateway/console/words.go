@@ -5,6 +5,7 @@ import (
 
 	"github.com/passerelle-sante/passerelle/gateway"
 	"github.com/passerelle-sante/passerelle/gateway/fault"
+	"github.com/passerelle-sante/passerelle/ins"
 	"github.com/passerelle-sante/passerelle/mss"
 )
 
@@ -28,6 +29,7 @@ var (
 	titleQuarantine = words{"Quarantaine", "Quarantine"}
 	titleSubmission = words{"Suivi d'un message", "Timeline of a message"}
 	titleDocument   = words{"Document", "Document"}
+	titleWarnings   = words{"Alertes", "Warnings"}
 	titleMail       = words{"Courriel reçu", "Received mail"}
 )
 
@@ -118,6 +120,11 @@ var steps = map[string]words{
 	gateway.EventDSN:         {"Rapport de remise", "Delivery report"},
 	gateway.EventMDN:         {"Accusé de lecture", "Read receipt"},
 	gateway.EventMDM:         {"Logiciel de l'établissement", "Hospital software"},
+	gateway.EventStopped:     {"Arrêt décidé", "Stopped"},
+	gateway.EventReplayed:    {"Relance décidée", "Begun again"},
+	gateway.EventFiled:       {"Rattachement décidé", "Filed by a person"},
+	gateway.EventRejected:    {"Courriel écarté", "Mail rejected"},
+	gateway.EventKept:        {"Note", "Note"},
 	gateway.EventLowered:     {"Identité abaissée", "Identity lowered"},
 	gateway.EventIdentity:    {"Changement d'INS vers l'établissement", "Change of INS to the hospital"},
 }
@@ -171,6 +178,30 @@ func recipient(lang, destination, address string) string {
 	}
 	return address
 }
+
+// answers are what a sender may be told of a document that is not filed (VOL-B).
+var answers = map[string]words{
+	"900": {"version du document incorrecte", "wrong version of the document"},
+	"901": {"demandeur non habilité", "requester not entitled"},
+	"902": {"patient inconnu", "unknown patient"},
+	"903": {"INS absent du document", "no INS in the document"},
+	"904": {"INS ou traits discordants", "INS or traits differ"},
+	"905": {"traits INS incomplets", "INS traits incomplete"},
+	"906": {"autre motif", "another reason"},
+}
+
+var traitNames = map[string]words{
+	ins.TraitMatricule:  {"Matricule INS", "INS matricule"},
+	ins.TraitOID:        {"OID du matricule", "OID of the matricule"},
+	ins.TraitBirthName:  {"Nom de naissance", "Birth name"},
+	ins.TraitFirstGiven: {"Premier prénom", "First given name"},
+	ins.TraitGivenNames: {"Liste des prénoms", "Given names"},
+	ins.TraitBirthDate:  {"Date de naissance", "Birth date"},
+	ins.TraitSex:        {"Sexe", "Sex"},
+	ins.TraitBirthPlace: {"Lieu de naissance (code)", "Birth place (code)"},
+}
+
+func traitName(lang, trait string) string { return named(traitNames, lang, trait) }
 
 var criterionNames = map[string]words{
 	"control":  {"Identifiant du message", "Message id"},

@@ -2,12 +2,14 @@ package console_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -26,6 +28,7 @@ import (
 	"github.com/passerelle-sante/passerelle/gateway/console"
 	"github.com/passerelle-sante/passerelle/gateway/journal"
 	"github.com/passerelle-sante/passerelle/gateway/psc"
+	"github.com/passerelle-sante/passerelle/ins"
 	"github.com/passerelle-sante/passerelle/testdata"
 )
 
@@ -59,8 +62,27 @@ type world struct {
 	log     *safeBuffer
 	seq     int
 
+	gateway      *gateway.Gateway
+	receiver     *gateway.Receiver
+	certificates []console.Certificate
+	ids          int
+
 	mu     sync.Mutex
 	offset time.Duration
+}
+
+// held are people known to the hospital.
+type held []ins.Candidate
+
+func (h held) Candidates(context.Context, string, ins.Identity) ([]ins.Candidate, error) {
+	return h, nil
+}
+
+func heldIdentity(p testdata.Patient) ins.Identity {
+	return ins.Identity{
+		Matricule: p.Matricule, OID: ins.OID(p.OID), Status: ins.Status(p.Status), Local: []ins.LocalID{{Value: p.IPP, Authority: "1.2.3"}},
+		Traits: ins.Traits{BirthName: p.BirthName, FirstGiven: p.FirstGiven, GivenNames: p.GivenNames, BirthDate: p.BirthDate, Sex: p.Sex, BirthPlace: p.BirthPlace},
+	}
 }
 
 // safeBuffer is a log that tests read while servers write.
@@ -117,6 +139,16 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(func() { _ = w.journal.Close() })
 
+	w.gateway = &gateway.Gateway{
+		Journal: w.journal, StayKey: bytes.Repeat([]byte{7}, 32), Clock: w.now, Log: logger, Alarms: &gateway.Alarms{},
+		NewID: func() string { w.ids++; return fmt.Sprintf("0190bbbb-0000-7000-8000-%012d", w.ids) },
+	}
+	var known held
+	for _, p := range testdata.Patients() {
+		known = append(known, ins.Candidate{Identity: heldIdentity(p)})
+	}
+	w.receiver = &gateway.Receiver{Gateway: w.gateway, Identities: known, Establishment: establishment(houses[0])}
+
 	realm, wallet, mux := http.NewServeMux(), http.NewServeMux(), http.NewServeMux()
 	atRealm, atWallet := w.serve(realm), w.serve(wallet)
 	w.server = w.serve(mux)
@@ -151,7 +183,9 @@ func newWorld(t *testing.T) *world {
 	c, err := console.New(console.Config{
 		Journal: w.journal, Sessions: login, Establishments: []gateway.Establishment{establishment(houses[0]), establishment(houses[1])},
 		Access: map[string][]string{first: {houses[0].FINESSGeo}, second: {houses[1].FINESSGeo}, both: {houses[0].FINESSGeo, houses[1].FINESSGeo}},
-		Zone:   paris, Log: logger, Notice: "sandbox",
+		Zone:   paris, Log: logger, Notice: "sandbox", Clock: w.now,
+		Decisions: gateway.Decider{Gateway: w.gateway, Receiver: w.receiver}, Decide: map[string]bool{first: true, nobody: true},
+		Alarms: w.gateway.Alarms.Standing, Certificates: func() []console.Certificate { return w.certificates },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -332,4 +366,6 @@ var discard = slog.New(slog.DiscardHandler)
 // closed is a door without sessions.
 type closed struct{}
 
-func (closed) Session(*http.Request) (psc.Session, error) { return psc.Session{}, io.EOF }
+func (closed) FormToken(*http.Request, string) string      { return "" }
+func (closed) FormSent(*http.Request, string, string) bool { return false }
+func (closed) Session(*http.Request) (psc.Session, error)  { return psc.Session{}, io.EOF }
