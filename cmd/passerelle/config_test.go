@@ -132,24 +132,31 @@ func TestInitThenCheck(t *testing.T) {
 	}
 }
 
-// The commented section of mail, once uncommented, reads as one.
-func TestInitMailSection(t *testing.T) {
-	text := string(initYAML)
-	from := strings.Index(text, "# mss:\n")
-	to := from + strings.Index(text[from:], "\n\n")
-	section := strings.ReplaceAll("\n"+text[from:to], "\n# ", "\n")
-	file := filepath.Join(t.TempDir(), "gateway.yaml")
-	if err := os.WriteFile(file, []byte(text[:from]+section+text[to:]), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c, err := loadConfig(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range c.problems(time.Now()) {
-		if strings.HasPrefix(p, "mss") && !strings.Contains(p, "certificat") && !strings.Contains(p, "no such file") {
-			t.Error(p)
-		}
+// A commented section, once uncommented, reads as one.
+func TestInitSections(t *testing.T) {
+	for _, name := range []string{"mss", "insi"} {
+		t.Run("ok/"+name, func(t *testing.T) {
+			text := string(initYAML)
+			from := strings.Index(text, "# "+name+":\n")
+			to := from + strings.Index(text[from:], "\n\n")
+			section := strings.ReplaceAll("\n"+text[from:to], "\n# ", "\n")
+			file := filepath.Join(t.TempDir(), "gateway.yaml")
+			if err := os.WriteFile(file, []byte(text[:from]+section+text[to:]), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c, err := loadConfig(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (c.MSS != nil) != (name == "mss") || (c.INSi != nil) != (name == "insi") {
+				t.Fatal("the section is not read")
+			}
+			for _, p := range c.problems(time.Now()) {
+				if strings.HasPrefix(p, name) && !strings.Contains(p, "certificat") && !strings.Contains(p, "no such file") && !strings.Contains(p, "storage.key_file") {
+					t.Error(p)
+				}
+			}
+		})
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 type insCmd struct {
 	Check      insCheckCmd      `cmd:"" help:"Juge la forme et la clé d'un matricule INS."`
+	Query      insQueryCmd      `cmd:"" help:"Interroge l'INSi : recherche par traits, ou vérification d'un INS."`
 	Batch      insBatchCmd      `cmd:"" help:"Juge un fichier CSV d'identités, une par ligne, et écrit le verdict de chacune."`
 	Scan       insScanCmd       `cmd:"" help:"Lit un datamatrix INS : texte d'une douchette ou image."`
 	Datamatrix insDatamatrixCmd `cmd:"" help:"Dessine le datamatrix INS d'une identité qualifiée (PNG, SVG) ou en donne le texte."`

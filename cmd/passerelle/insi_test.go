@@ -4,11 +4,15 @@ package main
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -214,4 +218,91 @@ func must(t *testing.T, address string) *http.Request {
 		t.Fatal(err)
 	}
 	return req
+}
+
+func TestINSQuery(t *testing.T) {
+	r := newRoute(t, nil)
+	info := filepath.Join(t.TempDir(), "bac.json")
+	if err := sim.WriteInfo(info, *r.w.info); err != nil {
+		t.Fatal(err)
+	}
+	me := testdata.Patients()[0]
+	ask := func(name string, more ...string) []string {
+		return append([]string{"--name", name, "--first", me.FirstGiven, "--given", me.GivenNames, "--sex", me.Sex, "--born", me.BirthDate, "--place", me.BirthPlace}, more...)
+	}
+	stdin := filepath.Join(t.TempDir(), "identite.json")
+	data, err := json.Marshal(traitsOnly(me))
+	if err == nil {
+		err = os.WriteFile(stdin, data, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := filepath.Join(t.TempDir(), "sans-insi.yaml")
+	without := r.m.Config
+	without.INSi = nil
+	if err := writeConfig(none, without); err != nil {
+		t.Fatal(err)
+	}
+	type test struct {
+		name  string
+		from  []string
+		args  []string
+		stdin string
+		code  int
+		says  string
+	}
+	try := func(tests []test) {
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				if tt.stdin != "" {
+					f, err := os.Open(tt.stdin)
+					if err != nil {
+						t.Fatal(err)
+					}
+					old := os.Stdin
+					os.Stdin = f
+					defer func() { os.Stdin = old; _ = f.Close() }()
+				}
+				var out bytes.Buffer
+				if code := run(t.Context(), slices.Concat([]string{"ins", "query"}, tt.from, tt.args), &out, &out); code != tt.code || !strings.Contains(out.String(), tt.says) {
+					t.Errorf("exit %d, want %d and %q\n%s", code, tt.code, tt.says, &out)
+				}
+			})
+		}
+	}
+	bySandbox, byConfig := []string{"--info", info}, []string{"--config", r.config}
+	try([]test{
+		{"ok/provisional", bySandbox, ask(me.BirthName), "", 0, "Statut               : RECUP\nIdentité récupérée, pas qualifiée"},
+		{"ok/validated, by a professional", bySandbox, ask(me.BirthName, "--status", "VALI", "--as", "810000000001"), "", 0, ins.Display(me.Matricule)},
+		{"ok/JSON on the standard input", bySandbox, []string{"--json"}, stdin, 0, `"status":"QUAL"`},
+		{"ok/verification", bySandbox, ask(me.BirthName, "--matricule", me.Matricule, "--oid", me.OID), "", 0, "vont ensemble"},
+		{"fail/verification", bySandbox, ask("MARTIN", "--matricule", me.Matricule, "--oid", me.OID), "", exitWrong, "INSI-DISAGREES"},
+		{"fail/nobody", bySandbox, ask("MARTIN"), "", exitWrong, "INSI-NONE (erreur) : L'INSi ne trouve aucune identité"},
+		{"fail/several", bySandbox, []string{"--name", "DE VINCI", "--first", "LEONARDO", "--sex", "M", "--born", "2014-02-01", "--json"}, "", exitWrong, `"result":"02"`},
+		{"fail/a question that is none", bySandbox, []string{"--name", "MARTIN", "--first", "PAUL", "--sex", "M"}, "", exitWrong, "INSI-QUESTION"},
+		{"fail/INSi refuses", bySandbox, ask("PANNE DROITS"), "", exitFailure, "INSI-RIGHTS"},
+		{"fail/no name", bySandbox, []string{"--first", "PAUL"}, "", exitUsage, "--name manque"},
+		{"fail/no JSON", bySandbox, nil, r.config, exitUsage, "identité illisible"},
+		{"fail/no file", []string{"--info", info + ".none"}, ask("MARTIN"), "", exitUsage, "none"},
+		{"fail/not a sandbox", []string{"--info", stdin}, ask("MARTIN"), "", exitUsage, "n'est pas un fichier"},
+		{"fail/neither", nil, ask("MARTIN"), "", exitUsage, "config"},
+		{"fail/the gateway runs", byConfig, ask(me.BirthName), "", exitFailure, "POST /v1/identities/query"},
+		{"fail/no INSi", []string{"--config", none}, ask(me.BirthName), "", exitFailure, "GW-NO-INSI"},
+	})
+	if err := r.m.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	try([]test{
+		{"ok/configuration", byConfig, ask(me.BirthName, "--status", "VALI"), "", 0, "QUAL"},
+		{"fail/another house", byConfig, ask(me.BirthName, "--finess", "990000044"), "", exitUsage, "--finess"},
+	})
+	*r.m = Main{Config: r.m.Config, Clock: time.Now, Random: rand.Reader, Log: r.m.Log}
+	if err := r.m.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	metrics, err := do(http.DefaultClient, must(t, "http://"+r.m.HTTP+"/metrics"))
+	if err != nil || !strings.Contains(string(metrics), `operation="WS_INS2",result="00"} 1`) {
+		t.Errorf("the call of the command is not kept: %v\n%s", err, metrics)
+	}
 }

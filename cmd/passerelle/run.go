@@ -84,13 +84,9 @@ func (m *Main) Start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	m.journal, err = journal.Open(ctx, journal.Config{
-		Dir: filepath.Join(c.Data, "journal"), Clock: m.Clock, Reserve: c.Storage.ReserveMiB << 20, Logger: m.Log,
-	})
-	if err != nil {
+	if err := m.openJournal(ctx); err != nil {
 		return err
 	}
-	m.closers = append(m.closers, func(context.Context) error { return m.journal.Close() })
 
 	alarms := &gateway.Alarms{}
 	g := &gateway.Gateway{
@@ -153,6 +149,17 @@ func (m *Main) Start(ctx context.Context) (err error) {
 	}
 	m.running.Go(func() { m.watch(run, alarms) })
 	return nil
+}
+
+// openJournal opens the journal, which closes last.
+func (m *Main) openJournal(ctx context.Context) (err error) {
+	m.journal, err = journal.Open(ctx, journal.Config{
+		Dir: filepath.Join(m.Config.Data, "journal"), Clock: m.Clock, Reserve: m.Config.Storage.ReserveMiB << 20, Logger: m.Log,
+	})
+	if err == nil {
+		m.closers = append(m.closers, func(context.Context) error { return m.journal.Close() })
+	}
+	return err
 }
 
 // Close stops taking, lets what is in hand end, and closes the journal last.

@@ -74,6 +74,7 @@ func TestBearers(t *testing.T) {
 		{"dry run", "POST", "/v1/submissions?dry_run=1", body, kind, false},
 		{"list", "GET", "/v1/submissions", nil, "", false},
 		{"identity", "POST", "/v1/identities/check", []byte("{}"), "application/json", false},
+		{"question to INSi", "POST", "/v1/identities/query", []byte(traitsOf(t, twin)), "application/json", false},
 		{"ITI-65", "POST", "/fhir", []byte(ordinary(t, 1)), "application/fhir+json", false},
 		{"ITI-105", "POST", "/fhir/DocumentReference", []byte(published(t, 1, nil)), "application/fhir+json", false},
 		{"search", "GET", "/fhir/DocumentReference?status=current", nil, "", true},

@@ -90,6 +90,12 @@ func (a *API) queryIdentity(w http.ResponseWriter, r *http.Request, c *caller) e
 	if err != nil {
 		return placed(err)
 	}
+	reply(w, NewIdentityAnswer(v, language(r)))
+	return nil
+}
+
+// NewIdentityAnswer says a verdict in a language, fr or en.
+func NewIdentityAnswer(v gateway.INSiVerdict, lang string) IdentityAnswer {
 	out := IdentityAnswer{Result: v.Trace.Result, Accepted: v.Against == nil, MessageID: v.Trace.MessageID, Former: v.Former, Calls: v.Calls, Findings: []IdentityFinding{}}
 	if v.Trace.INS != (ins.Pair{}) {
 		out.Returned = &v.Trace.Traits
@@ -98,7 +104,7 @@ func (a *API) queryIdentity(w http.ResponseWriter, r *http.Request, c *caller) e
 	if v.Against != nil {
 		f := placed(v.Against)
 		refused = f.Where
-		out.Findings = append(out.Findings, IdentityFinding{finding(f.Row, f.Where, language(r)), "error"})
+		out.Findings = append(out.Findings, IdentityFinding{finding(f.Row, f.Where, lang), "error"})
 	} else if v.Trace.INS != (ins.Pair{}) {
 		out.Identity = &v.Identity
 	}
@@ -108,11 +114,10 @@ func (a *API) queryIdentity(w http.ResponseWriter, r *http.Request, c *caller) e
 			f = fault.New(ins.FaultUnconfirmed)
 		}
 		if f = placed(f.At(d.Trait)); f.Where != refused {
-			out.Findings = append(out.Findings, IdentityFinding{finding(f.Row, f.Where, language(r)), "warning"})
+			out.Findings = append(out.Findings, IdentityFinding{finding(f.Row, f.Where, lang), "warning"})
 		}
 	}
-	reply(w, out)
-	return nil
+	return out
 }
 
 // placed turns the name of a trait, where an error has one, into its place in the
