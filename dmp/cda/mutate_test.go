@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -40,6 +42,11 @@ func applyEdit(doc []byte, edit string) ([]byte, error) {
 	s := string(d.text)
 	tagEnd := n.start + strings.IndexByte(s[n.start:], '>') + 1 // our documents keep no '>' in attributes
 	tag, whole := s[n.start:tagEnd], s[n.start:n.end]
+	raw := tag[1 : 1+strings.IndexAny(tag[1:], " \t\r\n/>")] // with its prefix
+	prefix, _, prefixed := strings.Cut(raw, ":")
+	if i := strings.IndexAny(arg, " />"); prefixed && strings.HasPrefix(arg, "<") {
+		arg = arg[:i] + ` xmlns="` + nsHL7 + `"` + arg[i:]
+	}
 	switch op {
 	case "remove":
 		whole = ""
@@ -54,26 +61,38 @@ func applyEdit(doc []byte, edit string) ([]byte, error) {
 	case "into":
 		whole = open(tag) + s[tagEnd:n.end]
 		if strings.HasSuffix(tag, "/>") {
-			whole += arg + "</" + n.name.Local + ">"
+			whole += arg + "</" + raw + ">"
 		} else {
-			whole = strings.TrimSuffix(whole, "</"+n.name.Local+">") + arg + "</" + n.name.Local + ">"
+			whole = whole[:strings.LastIndex(whole, "</")] + arg + "</" + raw + ">"
 		}
 	case "text":
-		whole = open(tag) + arg + "</" + n.name.Local + ">"
+		whole = open(tag) + arg + "</" + raw + ">"
+	case "swap": // with the element that follows
+		at := slices.Index(n.parent.kids, n)
+		if at+1 == len(n.parent.kids) {
+			return nil, fmt.Errorf("nothing follows")
+		}
+		next := n.parent.kids[at+1]
+		return []byte(s[:n.start] + s[next.start:next.end] + s[n.end:next.start] + whole + s[next.end:]), nil
 	case "rename":
-		whole = "<" + arg + strings.TrimPrefix(whole, "<"+n.name.Local)
-		whole = strings.Replace(whole, "</"+n.name.Local+">", "</"+arg+">", 1)
+		if prefixed {
+			arg = prefix + ":" + arg
+		}
+		end := ""
+		if !strings.HasSuffix(tag, "/>") {
+			whole, end = whole[:strings.LastIndex(whole, "</")], "</"+arg+">"
+		}
+		whole = "<" + arg + strings.TrimPrefix(whole, "<"+raw) + end
 	case "set", "unset":
 		bare := tag
-		if i := strings.Index(tag, " "+attr+`="`); i >= 0 {
-			j := i + len(attr) + 3
-			bare = tag[:i] + tag[j+strings.IndexByte(tag[j:], '"')+1:]
+		at := regexp.MustCompile(`\s` + regexp.QuoteMeta(attr) + `\s*=\s*("[^"]*"|'[^']*')`)
+		if loc := at.FindStringIndex(tag); loc != nil {
+			bare = tag[:loc[0]] + tag[loc[1]:]
 		} else if op == "unset" {
 			return nil, fmt.Errorf("no attribute")
 		}
 		if op == "set" {
-			name := "<" + n.name.Local
-			bare = name + " " + attr + `="` + arg + `"` + strings.TrimPrefix(bare, name)
+			bare = "<" + raw + " " + attr + `="` + arg + `"` + strings.TrimPrefix(bare, "<"+raw)
 		}
 		whole = bare + s[tagEnd:n.end]
 	default:

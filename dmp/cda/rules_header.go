@@ -110,6 +110,10 @@ var headerRules = []Rule{
 		return ok && (err != nil || i < 1)
 	}, "versionNumber").ours(),
 
+	with("T19", FaultStructure, "La nomenclature d'un code n'est pas un OID.", "Écrivez codeSystem sous la forme d'un OID, par exemple 2.16.840.1.113883.6.1 pour LOINC.",
+		"set code/@codeSystem LOINC", "set confidentialityCode/@codeSystem A1B2C3D4-0000-1111-2222-333344445555", "set author/functionCode/@codeSystem HL7").
+		each(matches(oidForm, "codeSystem"), "code", "confidentialityCode", "author/functionCode"),
+
 	with("T20", FaultStructure, "Le patient n'a pas d'identifiant, ou l'un d'eux n'a pas root et extension.",
 		"Renseignez patientRole/id avec root et extension : l'INS, puis l'IPP.",
 		"remove recordTarget/patientRole/id[2] ; remove recordTarget/patientRole/id[1]",

@@ -2,6 +2,7 @@ package cda
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/passerelle-sante/passerelle/ins"
@@ -90,9 +91,29 @@ var insRules = []Rule{
 			"remove recordTarget/patientRole/patient/administrativeGenderCode",
 		},
 		check: func(d *checkup, hit func(*node)) {
+			p := d.root.one("recordTarget/patientRole/patient")
+			birth := func(name, qualifier string) bool {
+				return slices.ContainsFunc(p.all("name/"+name), func(n *node) bool { v, _ := n.attr("qualifier"); return v == qualifier })
+			}
+			if d.Patient().HasINS() && !(birth("family", "BR") && birth("given", "BR") && birth("given", "") && p.one("birthTime") != nil &&
+				p.one("birthplace/place/addr/county") != nil && p.one("administrativeGenderCode").get("code") != "") {
+				hit(first(p, d.root))
+			}
+		},
+	},
+	{
+		ID: "I09", Code: ins.FaultIncomplete, Severity: Error, XPath: "/ClinicalDocument/recordTarget/patientRole/patient",
+		FR:     "Un trait de l'INS est vide, ou la date de naissance n'a pas le jour, le mois et l'année.",
+		Fix:    "Recopiez les traits que le téléservice INSi a rendus.",
+		Source: SourcePasserelle,
+		Mutants: []string{
+			"text recordTarget/patientRole/patient/name/family[1] ", "text recordTarget/patientRole/patient/name/given[1]  ",
+			"set recordTarget/patientRole/patient/birthTime/@value 198405", "text recordTarget/patientRole/patient/birthplace/place/addr/county ",
+		},
+		check: func(d *checkup, hit func(*node)) {
 			p := d.Patient()
 			t := p.Traits
-			if p.HasINS() && (t.BirthName == "" || t.FirstGiven == "" || t.GivenNames == "" || t.BirthDate == "" || t.Sex == "" || t.BirthPlace == "") {
+			if p.HasINS() && !d.broken("I07") && (t.BirthName == "" || t.FirstGiven == "" || t.GivenNames == "" || t.BirthDate == "" || t.Sex == "" || t.BirthPlace == "") {
 				hit(first(d.root.one("recordTarget/patientRole/patient"), d.root))
 			}
 		},

@@ -24,6 +24,8 @@ func schemaRules() []Rule {
 		"set code/@code 11488 4", "set languageCode/@code ", "set confidentialityCode/@code N R")
 	form("F04", facetNull, "Un nullFlavor n'existe pas.", "Utilisez une valeur HL7 : UNK, NA, NASK, ASKU, NAV, MSK…",
 		"set participant/time/@nullFlavor RIEN", "set informant/relatedEntity/code/@nullFlavor X")
+	form("F06", facetEmpty, "Un libellé ou un nom de nomenclature est vide.", "Renseignez l'attribut, ou retirez-le.",
+		"set code/@displayName ", "set code/@codeSystemName ", "set id/@assigningAuthorityName ")
 	out = append(out, breachRule(Rule{
 		ID: "F05", Code: FaultTime, Severity: Error, XPath: "//@value",
 		FR: "Une date n'a pas la forme HL7.", Fix: "Écrivez AAAAMMJJ ou AAAAMMJJHHMMSS+HHMM.", Source: SourceSchema,

@@ -22,7 +22,7 @@ type schemaType struct {
 }
 
 var schemaTypes = []schemaType{
-	{"ClinicalDocument", "id:II code:CD title?:Free effectiveTime:TS confidentialityCode:CD languageCode?:CD setId?:II versionNumber?:INT " +
+	{"ClinicalDocument", "id:II code:CE title?:ST effectiveTime:TS confidentialityCode:CE languageCode?:CS setId?:II versionNumber?:INT " +
 		"copyTime?:TS recordTarget+:RecordTarget author+:Author dataEnterer?:DataEnterer informant*:Informant custodian:Custodian " +
 		"informationRecipient*:InformationRecipient legalAuthenticator?:LegalAuthenticator authenticator*:Authenticator " +
 		"participant*:Participant inFulfillmentOf*:InFulfillmentOf documentationOf*:DocumentationOf relatedDocument*:RelatedDocument " +
@@ -30,64 +30,77 @@ var schemaTypes = []schemaType{
 		"classCode=DOCCLIN moodCode=EVN", ""},
 	{"RecordTarget", "patientRole:PatientRole", "typeCode=RCT contextControlCode=OP", "recordTarget"},
 	{"PatientRole", "id+:II addr*:AD telecom*:TEL patient?:Patient providerOrganization?:Organization", "classCode=PAT", "recordTarget/patientRole"},
-	{"Patient", "id?:II name*:PN sdtc:desc?:Free administrativeGenderCode?:CD birthTime?:TS sdtc:deceasedInd?:Free sdtc:deceasedTime?:Free " +
-		"sdtc:multipleBirthInd?:Free sdtc:multipleBirthOrderNumber?:Free maritalStatusCode?:CD religiousAffiliationCode?:CD raceCode?:CD " +
-		"sdtc:raceCode*:Free ethnicGroupCode?:CD sdtc:ethnicGroupCode*:Free guardian*:Guardian birthplace?:Birthplace languageCommunication*:LanguageCommunication",
+	{"Patient", "id?:II name*:PN sdtc:desc?:Free administrativeGenderCode?:CE birthTime?:TS sdtc:deceasedInd?:Free sdtc:deceasedTime?:Free " +
+		"sdtc:multipleBirthInd?:Free sdtc:multipleBirthOrderNumber?:Free maritalStatusCode?:CE religiousAffiliationCode?:CE raceCode?:CE " +
+		"sdtc:raceCode*:Free ethnicGroupCode?:CE sdtc:ethnicGroupCode*:Free guardian*:Guardian birthplace?:Birthplace languageCommunication*:LanguageCommunication",
 		"classCode=PSN determinerCode=INSTANCE", "recordTarget/patientRole/patient"},
-	{"Guardian", "id*:II code?:CD addr*:AD telecom*:TEL guardianPerson|guardianOrganization:Person|Organization", "classCode=GUARD", "recordTarget/patientRole/patient/guardian"},
+	{"Guardian", "id*:II code?:CE addr*:AD telecom*:TEL guardianPerson|guardianOrganization:Person|Organization", "classCode=GUARD", "recordTarget/patientRole/patient/guardian"},
 	{"Birthplace", "place:Place", "classCode=BIRTHPL", "recordTarget/patientRole/patient/birthplace"},
 	{"Place", "name?:PN addr?:AD", "classCode=PLC determinerCode=INSTANCE", "recordTarget/patientRole/patient/birthplace/place"},
-	{"LanguageCommunication", "languageCode?:CD modeCode?:CD proficiencyLevelCode?:CD preferenceInd?:Free", "", "+recordTarget/patientRole/patient <languageCommunication><languageCode code=\"fr-FR\"/></languageCommunication>"},
-	{"Author", "functionCode?:CD time:TS assignedAuthor:AssignedAuthor", "typeCode=AUT contextControlCode=OP", "author"},
-	{"AssignedAuthor", "id+:II code?:CD addr*:AD telecom*:TEL assignedPerson|assignedAuthoringDevice?:Person|AuthoringDevice representedOrganization?:Organization", "classCode=ASSIGNED", "author/assignedAuthor"},
-	{"AuthoringDevice", "code?:CD manufacturerModelName?:Free softwareName?:Free asMaintainedEntity*:Free", "classCode=DEV determinerCode=INSTANCE", "author[2]/assignedAuthor/assignedAuthoringDevice"},
+	{"LanguageCommunication", "languageCode?:CS modeCode?:CE proficiencyLevelCode?:CE preferenceInd?:Free", "", "+recordTarget/patientRole/patient <languageCommunication><languageCode code=\"fr-FR\"/></languageCommunication>"},
+	{"Author", "functionCode?:CE time:TS assignedAuthor:AssignedAuthor", "typeCode=AUT contextControlCode=OP", "author"},
+	{"AssignedAuthor", "id+:II code?:CE addr*:AD telecom*:TEL assignedPerson|assignedAuthoringDevice?:Person|AuthoringDevice representedOrganization?:Organization", "classCode=ASSIGNED", "author/assignedAuthor"},
+	{"AuthoringDevice", "code?:CE manufacturerModelName?:Free softwareName?:Free asMaintainedEntity*:Free", "classCode=DEV determinerCode=INSTANCE", "author[2]/assignedAuthor/assignedAuthoringDevice"},
 	{"Person", "name*:PN sdtc:desc?:Free sdtc:asPatientRelationship?:Free", "classCode=PSN determinerCode=INSTANCE", "author/assignedAuthor/assignedPerson"},
-	{"Organization", "id*:II name*:PN telecom*:TEL addr*:AD standardIndustryClassCode?:CD asOrganizationPartOf?:OrganizationPartOf", "classCode=ORG determinerCode=INSTANCE", "author/assignedAuthor/representedOrganization"},
-	{"OrganizationPartOf", "id*:II code?:CD statusCode?:CD effectiveTime?:IVL wholeOrganization?:Organization", "classCode=PART", "+author/assignedAuthor/representedOrganization <asOrganizationPartOf><code code=\"X\"/></asOrganizationPartOf>"},
+	{"Organization", "id*:II name*:ON telecom*:TEL addr*:AD standardIndustryClassCode?:CE asOrganizationPartOf?:OrganizationPartOf", "classCode=ORG determinerCode=INSTANCE", "author/assignedAuthor/representedOrganization"},
+	{"OrganizationPartOf", "id*:II code?:CE statusCode?:CS effectiveTime?:IVL wholeOrganization?:Organization", "classCode=PART", "+author/assignedAuthor/representedOrganization <asOrganizationPartOf><code code=\"X\"/></asOrganizationPartOf>"},
 	{"DataEnterer", "time?:TS assignedEntity:AssignedEntity", "typeCode=ENT contextControlCode=OP", "dataEnterer"},
-	{"AssignedEntity", "id+:II code?:CD addr*:AD telecom*:TEL assignedPerson?:Person representedOrganization?:Organization sdtc:patient?:Free", "classCode=ASSIGNED", "legalAuthenticator/assignedEntity"},
+	{"AssignedEntity", "id+:II code?:CE addr*:AD telecom*:TEL assignedPerson?:Person representedOrganization?:Organization sdtc:patient?:Free", "classCode=ASSIGNED", "legalAuthenticator/assignedEntity"},
 	{"Informant", "assignedEntity|relatedEntity:AssignedEntity|RelatedEntity", "typeCode=INF contextControlCode=OP", "informant"},
-	{"RelatedEntity", "code?:CD addr*:AD telecom*:TEL effectiveTime?:IVL relatedPerson?:Person", "classCode!", "informant/relatedEntity"},
+	{"RelatedEntity", "code?:CE addr*:AD telecom*:TEL effectiveTime?:IVL relatedPerson?:Person", "classCode!", "informant/relatedEntity"},
 	{"Custodian", "assignedCustodian:AssignedCustodian", "typeCode=CST", "custodian"},
 	{"AssignedCustodian", "representedCustodianOrganization:CustodianOrganization", "classCode=ASSIGNED", "custodian/assignedCustodian"},
-	{"CustodianOrganization", "id+:II name?:PN telecom?:TEL addr?:AD", "classCode=ORG determinerCode=INSTANCE", "custodian/assignedCustodian/representedCustodianOrganization"},
+	{"CustodianOrganization", "id+:II name?:ON telecom?:TEL addr?:AD", "classCode=ORG determinerCode=INSTANCE", "custodian/assignedCustodian/representedCustodianOrganization"},
 	{"InformationRecipient", "intendedRecipient:IntendedRecipient", "typeCode", "informationRecipient"},
 	{"IntendedRecipient", "id*:II addr*:AD telecom*:TEL informationRecipient?:Person receivedOrganization?:Organization", "classCode", "informationRecipient/intendedRecipient"},
-	{"LegalAuthenticator", "time:TS signatureCode:CD sdtc:signatureText?:Free assignedEntity:AssignedEntity", "typeCode=LA contextControlCode=OP", "legalAuthenticator"},
-	{"Authenticator", "time:TS signatureCode:CD assignedEntity:AssignedEntity sdtc:signatureText?:Free", "typeCode=AUTHEN", "authenticator"},
-	{"Participant", "functionCode?:CD time?:IVL associatedEntity:AssociatedEntity", "typeCode! contextControlCode=OP", "participant"},
-	{"AssociatedEntity", "id*:II code?:CD addr*:AD telecom*:TEL associatedPerson?:Person scopingOrganization?:Organization", "classCode!", "participant/associatedEntity"},
+	{"LegalAuthenticator", "time:TS signatureCode:CS sdtc:signatureText?:Free assignedEntity:AssignedEntity", "typeCode=LA contextControlCode=OP", "legalAuthenticator"},
+	{"Authenticator", "time:TS signatureCode:CS assignedEntity:AssignedEntity sdtc:signatureText?:Free", "typeCode=AUTHEN", "authenticator"},
+	{"Participant", "functionCode?:CE time?:IVL associatedEntity:AssociatedEntity", "typeCode! contextControlCode=OP", "participant"},
+	{"AssociatedEntity", "id*:II code?:CE addr*:AD telecom*:TEL associatedPerson?:Person scopingOrganization?:Organization", "classCode!", "participant/associatedEntity"},
 	{"InFulfillmentOf", "order:Order", "typeCode=FLFS", "inFulfillmentOf"},
-	{"Order", "id+:II code?:CD priorityCode?:CD ps3-20:accessionNumber*:Free", "classCode moodCode=RQO", "inFulfillmentOf/order"},
+	{"Order", "id+:II code?:CE priorityCode?:CE ps3-20:accessionNumber*:Free", "classCode moodCode=RQO", "inFulfillmentOf/order"},
 	{"DocumentationOf", "serviceEvent:ServiceEvent", "typeCode=DOC", "documentationOf"},
-	{"ServiceEvent", "id*:II code?:CD lab:statusCode?:Free effectiveTime?:IVL performer*:Performer", "classCode moodCode=EVN", "documentationOf/serviceEvent"},
-	{"Performer", "functionCode?:CD time?:IVL assignedEntity:AssignedEntity", "typeCode!", "documentationOf/serviceEvent/performer"},
+	{"ServiceEvent", "id*:II code?:CE lab:statusCode?:Free effectiveTime?:IVL performer*:Performer", "classCode moodCode=EVN", "documentationOf/serviceEvent"},
+	{"Performer", "functionCode?:CE time?:IVL assignedEntity:AssignedEntity", "typeCode!", "documentationOf/serviceEvent/performer"},
 	{"RelatedDocument", "parentDocument:ParentDocument", "typeCode!", "relatedDocument"},
 	{"ParentDocument", "id+:II code?:CD text?:Free setId?:II versionNumber?:INT", "classCode=DOCCLIN moodCode=EVN", "relatedDocument/parentDocument"},
 	{"Authorization", "consent:Consent", "typeCode=AUTH", "authorization"},
-	{"Consent", "id*:II code?:CD statusCode:CD", "classCode=CONS moodCode=EVN", "authorization/consent"},
+	{"Consent", "id*:II code?:CE statusCode:CS", "classCode=CONS moodCode=EVN", "authorization/consent"},
 	{"ComponentOf", "encompassingEncounter:EncompassingEncounter", "typeCode=COMP", "componentOf"},
-	{"EncompassingEncounter", "id*:II code?:CD effectiveTime:IVL dischargeDispositionCode?:CD responsibleParty?:ResponsibleParty encounterParticipant*:EncounterParticipant location?:Location",
+	{"EncompassingEncounter", "id*:II code?:CE effectiveTime:IVL dischargeDispositionCode?:CE responsibleParty?:ResponsibleParty encounterParticipant*:EncounterParticipant location?:Location",
 		"classCode=ENC moodCode=EVN", "componentOf/encompassingEncounter"},
 	{"ResponsibleParty", "assignedEntity:AssignedEntity", "typeCode=RESP", "componentOf/encompassingEncounter/responsibleParty"},
 	{"EncounterParticipant", "time?:IVL assignedEntity:AssignedEntity", "typeCode!", "componentOf/encompassingEncounter/encounterParticipant"},
 	{"Location", "healthCareFacility:HealthCareFacility", "typeCode=LOC", "componentOf/encompassingEncounter/location"},
-	{"HealthCareFacility", "id*:II code?:CD location?:Place serviceProviderOrganization?:Organization", "classCode", "componentOf/encompassingEncounter/location/healthCareFacility"},
+	{"HealthCareFacility", "id*:II code?:CE location?:Place serviceProviderOrganization?:Organization", "classCode", "componentOf/encompassingEncounter/location/healthCareFacility"},
 	{"Component", "nonXMLBody|structuredBody:NonXMLBody|StructuredBody", "typeCode=COMP contextConductionInd=true", "component"},
-	{"NonXMLBody", "text:Free confidentialityCode?:CD languageCode?:CD", "classCode=DOCBODY moodCode=EVN", "component/nonXMLBody"},
-	{"StructuredBody", "confidentialityCode?:CD languageCode?:CD component+:BodyComponent", "classCode=DOCBODY moodCode=EVN", "n3: component/structuredBody"},
+	{"NonXMLBody", "text:Free confidentialityCode?:CE languageCode?:CS", "classCode=DOCBODY moodCode=EVN", "component/nonXMLBody"},
+	{"StructuredBody", "confidentialityCode?:CE languageCode?:CS component+:BodyComponent", "classCode=DOCBODY moodCode=EVN", "n3: component/structuredBody"},
 	{"BodyComponent", "section:Section", "typeCode=COMP contextConductionInd=true", "n3: component/structuredBody/component"},
-	{"Section", "id?:II code?:CD title?:Free text?:Free confidentialityCode?:CD languageCode?:CD subject?:Free author*:Author informant*:Informant " +
+	{"Section", "id?:II code?:CE title?:ST text?:Free confidentialityCode?:CE languageCode?:CS subject?:Free author*:Author informant*:Informant " +
 		"entry*:Free component*:BodyComponent", "ID classCode=DOCSECT moodCode=EVN", "n3: component/structuredBody/component/section"},
 
-	// Data types. Attributes of names, addresses and texts are not described.
+	// Data types.
 	{"II", "=", "root extension assigningAuthorityName displayable", "id"},
-	{"CD", "=originalText?:Free qualifier*:Free translation*:CD", "code codeSystem codeSystemName codeSystemVersion displayName", "code"},
+	{"CD", "=originalText?:Free qualifier*:Free translation*:CD", "code codeSystem codeSystemName codeSystemVersion displayName", "+code <translation code=\"X\" codeSystem=\"1.2.3\"/>"},
+	{"CE", "=originalText?:Free translation*:CD", "code codeSystem codeSystemName codeSystemVersion displayName", "code"},
+	{"CS", "=", "code", "languageCode"},
 	{"TS", "=", "value", "effectiveTime"},
 	{"INT", "=", "value", "versionNumber"},
 	{"IVL", "=low?:TS center?:TS width?:Free high?:TS", "value operator", "documentationOf/serviceEvent/effectiveTime"},
 	{"TEL", "=useablePeriod*:Free", "value use", "recordTarget/patientRole/telecom"},
+	{"ST", "=", "representation=TXT mediaType=text/plain language", "title"},
+	{"AD", "=useablePeriod|" + addressParts + "*:Free|ADXP", "use isNotOrdered", "recordTarget/patientRole/addr"},
+	{"ADXP", "=", "partType representation=TXT mediaType=text/plain language", "recordTarget/patientRole/addr/city"},
+	{"PN", "=validTime|delimiter|family|given|prefix|suffix*:Free|ENXP", "use", "recordTarget/patientRole/patient/name"},
+	{"ON", "=validTime|delimiter|prefix|suffix*:Free|ENXP", "use", "custodian/assignedCustodian/representedCustodianOrganization/name"},
+	{"ENXP", "=", "partType qualifier representation=TXT mediaType=text/plain language", "recordTarget/patientRole/patient/name/family"},
 }
+
+// addressParts are the parts of an address, in any order and number.
+const addressParts = "delimiter|country|state|county|city|postalCode|streetAddressLine|houseNumber|houseNumberNumeric|direction|streetName|" +
+	"streetNameBase|streetNameType|additionalLocator|unitID|unitType|careOf|censusTract|deliveryAddressLine|deliveryInstallationType|" +
+	"deliveryInstallationArea|deliveryInstallationQualifier|deliveryMode|deliveryModeIdentifier|buildingNumberSuffix|postBox|precinct"
 
 // particle is one step of a grammar.
 type particle struct {
@@ -119,7 +132,7 @@ func compileSchema() map[string]*compiledType {
 			if t.name == "ClinicalDocument" {
 				typeID = " typeId:II "
 			}
-			grammar = "realmCode*:CD" + typeID + "templateId*:II " + grammar
+			grammar = "realmCode*:CS" + typeID + "templateId*:II " + grammar
 		}
 		for step := range strings.FieldsSeq(grammar) {
 			c.particles = append(c.particles, parseStep(step))
@@ -183,6 +196,7 @@ const (
 	facetInt     = "int"
 	facetCode    = "cs"
 	facetNull    = "nullFlavor"
+	facetEmpty   = "st"
 )
 
 // breach is one violation of the schema: the type it concerns, or the facet.
@@ -191,19 +205,33 @@ type breach struct {
 	n   *node
 }
 
-// validate gives the breaches of the document, in document order.
-func (d *Document) validate() []breach {
-	var found []breach
-	validate(d.root, "ClinicalDocument", &found)
-	return found
+// validate gives the breaches of the document, in document order, and the
+// typed elements of its header.
+func (d *Document) validate() ([]breach, []typed) {
+	var v validator
+	v.element(d.root, "ClinicalDocument")
+	return v.found, v.header
 }
 
-func validate(n *node, typeName string, found *[]breach) {
-	if typeName == "Free" || typeName == "AD" || typeName == "PN" {
+type validator struct {
+	found  []breach
+	header []typed
+	body   bool
+}
+
+func (v *validator) element(n *node, typeName string) {
+	if typeName == "Component" {
+		v.body = true // the header ends here
+	}
+	if !v.body && n.parent != nil {
+		v.header = append(v.header, typed{n, typeName})
+	}
+	if typeName == "Free" {
 		return
 	}
 	t := schema[typeName]
-	t.checkAttrs(n, found)
+	t.checkAttrs(n, &v.found)
+	breaks := func(n *node) { v.found = append(v.found, breach{typeName + "/" + facetContent, n}) }
 	pos, count := 0, 0
 	bad := false
 	for _, k := range n.kids {
@@ -213,21 +241,21 @@ func validate(n *node, typeName string, found *[]breach) {
 			pos, count = pos+1, 0
 		}
 		if pos == len(t.particles) {
-			*found = append(*found, breach{typeName + "/" + facetContent, k})
+			breaks(k)
 			return // what follows cannot be placed
 		}
 		p := t.particles[pos]
 		if count++; p.max == 1 && count > 1 {
-			*found = append(*found, breach{typeName + "/" + facetContent, k})
+			breaks(k)
 			return
 		}
-		validate(k, p.types[min(slices.Index(p.names, name), len(p.types)-1)], found)
+		v.element(k, p.types[min(slices.Index(p.names, name), len(p.types)-1)])
 	}
 	for ; pos < len(t.particles); pos, count = pos+1, 0 {
 		bad = bad || count < t.particles[pos].min
 	}
 	if bad {
-		*found = append(*found, breach{typeName + "/" + facetContent, n})
+		breaks(n)
 	}
 }
 
@@ -270,7 +298,7 @@ func (t *compiledType) checkAttrs(n *node, found *[]breach) {
 			continue
 		}
 		switch {
-		case t.name == "II" && a.Name.Local == "root", t.name == "CD" && a.Name.Local == "codeSystem":
+		case t.name == "II" && a.Name.Local == "root", t.coded() && a.Name.Local == "codeSystem":
 			// ASTM is what JDV_J07 itself writes for a signature.
 			if !isUID(a.Value) {
 				add(facetUID)
@@ -283,10 +311,17 @@ func (t *compiledType) checkAttrs(n *node, found *[]breach) {
 			if !intForm.MatchString(a.Value) {
 				add(facetInt)
 			}
-		case t.name == "CD" && a.Name.Local == "code":
+		case t.coded() && a.Name.Local == "code":
 			if a.Value == "" || strings.ContainsAny(a.Value, " \t\r\n") {
 				add(facetCode)
+			}
+		case t.coded(), t.name == "II" && a.Name.Local != "extension": // an empty extension is T07
+			if a.Value == "" {
+				add(facetEmpty)
 			}
 		}
 	}
 }
+
+// coded tells whether the type is one of codes.
+func (t *compiledType) coded() bool { return t.name == "CD" || t.name == "CE" || t.name == "CS" }

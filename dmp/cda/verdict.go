@@ -4,13 +4,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"github.com/passerelle-sante/passerelle/dmp"
 )
 
 // RuleSetVersion is the version of the rules. It changes with any change of what
 // a rule means.
-const RuleSetVersion = "2026.11.1"
+const RuleSetVersion = "2026.11.2"
 
 // RuleSet names the rules in every verdict: their version, and a fingerprint of
 // the rule table, of the schema and of the value sets, which changes with any
@@ -61,8 +62,15 @@ type Rule struct {
 type checkup struct {
 	*Document
 	breaches map[string][]*node // of the schema, by breach key
+	typed    []typed            // elements of the header
 	file     []byte             // of a level 1 body, decoded once
 	fileErr  error
+	said     []*Finding // so far
+}
+
+// broken tells whether a rule that stands before in the table was found broken.
+func (c *checkup) broken(rule string) bool {
+	return slices.ContainsFunc(c.said, func(f *Finding) bool { return f.Rule == rule })
 }
 
 // maxHits bounds what one rule may say of one document.
@@ -90,7 +98,9 @@ func (d *Document) Verdict() Verdict {
 	if d.Body.File != nil {
 		c.file, c.fileErr = d.Body.File.Bytes()
 	}
-	for _, b := range d.validate() {
+	breaches, header := d.validate()
+	c.typed = header
+	for _, b := range breaches {
 		c.breaches[b.key] = append(c.breaches[b.key], b.n)
 	}
 	for i := range rules {
@@ -101,9 +111,10 @@ func (d *Document) Verdict() Verdict {
 				return
 			}
 			p := Place{n}
-			v.Findings = append(v.Findings, &Finding{Code: r.Code, Rule: r.ID, Severity: r.Severity, Line: p.Line(), XPath: p.XPath()})
+			c.said = append(c.said, &Finding{Code: r.Code, Rule: r.ID, Severity: r.Severity, Line: p.Line(), XPath: p.XPath()})
 		})
 	}
+	v.Findings = c.said
 	return v
 }
 
