@@ -485,6 +485,8 @@ func TestFilingUnderTheRegister(t *testing.T) {
 		{name: "fail/nobody", code: ins.FaultUnknown},
 		{name: "fail/not-qualified", adt: []gateway.Inbound{adt("1", "A28", "IPP-1", who), adt("2", "A31", "IPP-1", doubtful)}, code: ins.FaultFormer},
 		{name: "fail/the-file-is-behind", file: candidates{withIPP(who, "IPP-1")}, adt: []gateway.Inbound{adt("1", "A28", "IPP-1", doubtful)}, code: ins.FaultUnknown},
+		{name: "fail/the-file-is-behind-under-another-number", file: candidates{{Identity: who}},
+			adt: []gateway.Inbound{adt("1", "A28", "IPP-1", who), adt("2", "A31", "IPP-1", doubtful)}, code: ins.FaultFormer},
 		{name: "fail/a-trait-differs", adt: []gateway.Inbound{adt("1", "A28", "IPP-1", differs)}, code: ins.FaultMismatch},
 		{name: "fail/two-records-of-one-house", adt: []gateway.Inbound{adt("1", "A28", "IPP-1", who), adt("2", "A28", "IPP-2", who)}, code: ins.FaultDuplicate},
 		{name: "fail/two-records-of-two-sources", file: candidates{withIPP(who, "IPP-1")}, adt: []gateway.Inbound{adt("1", "A28", "IPP-2", who)}, code: ins.FaultDuplicate},

@@ -236,8 +236,12 @@ func (h Held) Candidates(ctx context.Context, finessEJ string, received ins.Iden
 			return nil, err
 		}
 		_ = add(same, nil)
+		// Without a common number, one person is known by having or having had the
+		// INS, under the same traits.
 		agrees := func(p Person) bool {
-			return ins.Equal(p.Record.Identity, c.Identity) && !otherNumber(p.Record.Identity, c.Identity)
+			id, pair := p.Record.Identity, ins.Pair{Matricule: c.Identity.Matricule, OID: c.Identity.OID}
+			had := id.Matricule == pair.Matricule && id.OID == pair.OID || slices.Contains(p.Record.Former, pair)
+			return had && id.Traits == c.Identity.Traits && !otherNumber(id, c.Identity)
 		}
 		if len(same) == 0 && !slices.ContainsFunc(known, agrees) {
 			held = append(held, c)

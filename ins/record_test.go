@@ -336,7 +336,7 @@ func drawEvent(t *rapid.T) ins.Event {
 	}
 	e := ins.Event{
 		At:        noon,
-		Kind:      rapid.SampledFrom([]ins.EventKind{ins.Control, ins.Retrieve, ins.Retrieve, ins.WithdrawProof, ins.RemoveINS, ins.VerifyKO, ins.Edit, ins.Mark, ins.Unmark, ins.Merge, "?"}).Draw(t, "kind"),
+		Kind:      rapid.SampledFrom([]ins.EventKind{ins.Control, ins.Retrieve, ins.Retrieve, ins.WithdrawProof, ins.RemoveINS, ins.VerifyKO, ins.Edit, ins.Mark, ins.Unmark, ins.Merge, ins.Assert, "?"}).Draw(t, "kind"),
 		Actor:     rapid.SampledFrom([]ins.Actor{officer, officer, officer, clerk, batch, {}}).Draw(t, "actor"),
 		Attribute: rapid.SampledFrom([]string{"HOMA", "HOMD", "DOUT", "FICT", "COLV", "DESA"}).Draw(t, "attribute"),
 		Traits:    &traits,

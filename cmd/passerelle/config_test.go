@@ -51,6 +51,15 @@ func TestCheck(t *testing.T) {
 		{"fail/a sender without a name", func(c *Config) { c.Establishments[0].Senders = []SenderConfig{{}} }, []string{"senders[0]"}},
 		{"fail/port", func(c *Config) { c.HL7[0].Listen = "127.0.0.1:99999" }, []string{"hl7[0].listen"}},
 		{"fail/one port, two doors", func(c *Config) { c.HL7[0].Listen = c.Gateway.HTTPS }, []string{"même adresse"}},
+		{"ok/without identities", func(c *Config) { c.Storage.KeyFile, c.INSi = "", nil }, nil},
+		{"fail/no key file there", func(c *Config) { c.Storage.KeyFile = "/nowhere/identites.key" }, []string{"storage.key_file"}},
+		{"fail/key file readable by others", func(c *Config) { c.Storage.KeyFile = keyFile(t, strings.Repeat("0f1e", 16), 0o644) }, []string{"storage.key_file", "chmod 600"}},
+		{"fail/short key", func(c *Config) { c.Storage.KeyFile = keyFile(t, "0f1e", 0o600) }, []string{"storage.key_file", "openssl rand"}},
+		{"fail/trusted ADT without key file", func(c *Config) {
+			c.Storage.KeyFile = ""
+			yes := true
+			c.Establishments[0].TrustADT = &yes
+		}, []string{"trust_adt", "storage.key_file"}},
 		{"fail/no HL7 port", func(c *Config) { c.HL7 = nil }, []string{"hl7 :"}},
 		{"ok/webhook in clear in the sandbox", func(c *Config) {
 			c.Establishments[0].Webhook = &WebhookConfig{URL: "http://dpi.exemple.fr/", SecretFile: secretOf(t, 32)}
