@@ -29,7 +29,7 @@ type Settings struct {
 }
 
 // Gateway accepts what the doors bring. All fields are required but INSi, Trace,
-// Wake, Hooked, Register and Identity.
+// Wake, Hooked, Meters, Register and Identity.
 type Gateway struct {
 	Journal  Journal
 	Settings Settings
@@ -42,6 +42,7 @@ type Gateway struct {
 	Trace    Trace
 	Wake     func() // called after a commit that queued a delivery
 	Alarms   *Alarms
+	Meters   *Meters // nil: nothing is counted
 	// Hooked tells whether the software of an establishment is told by webhook;
 	// nil: of none.
 	Hooked   func(Establishment) bool
@@ -52,6 +53,7 @@ type Gateway struct {
 // Accept implements [Door].
 func (g *Gateway) Accept(ctx context.Context, in Inbound, receipt Receipt) Decision {
 	d := g.accept(ctx, in, receipt)
+	g.Meters.add(MeterSubmissions, in.Door, string(d.Outcome))
 	level := slog.LevelInfo
 	if len(d.Faults) > 0 && d.Faults[0].HTTP >= 500 {
 		level = slog.LevelError

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -56,6 +57,9 @@ type Deliverer struct {
 }
 
 var destinations = []string{DestinationDMP, DestinationZAM, DestinationPro, DestinationPat, DestinationMDM, DestinationMDN, DestinationWebhook, DestinationA47}
+
+// Destinations are all there are.
+func Destinations() []string { return slices.Clone(destinations) }
 
 func (d *Deliverer) init() {
 	d.once.Do(func() {
@@ -185,6 +189,7 @@ func (d *Deliverer) attempt(ctx context.Context, del lease) {
 		return
 	}
 	g.step(StepSettled, del.Submission)
+	g.Meters.add(MeterDeliveries, del.Destination, string(s.State))
 	level := slog.LevelInfo
 	if s.State == Failed {
 		level = slog.LevelWarn // nobody may be told of it otherwise: a ZAM refused by the hospital, A-09

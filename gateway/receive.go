@@ -80,8 +80,12 @@ func (r *Receiver) report(ctx context.Context, raw []byte, in *mss.Incoming, rea
 		return err
 	}
 	for _, rep := range reports {
-		if err := r.Gateway.Journal.Apply(ctx, rep); err != nil && !errors.Is(err, ErrDuplicate) {
+		err := r.Gateway.Journal.Apply(ctx, rep)
+		if err != nil && !errors.Is(err, ErrDuplicate) {
 			return err
+		}
+		if err == nil && len(rep.Events) > 0 {
+			r.Gateway.Meters.add(MeterReceipts, rep.Events[0].Step, rep.Events[0].Outcome)
 		}
 	}
 	r.Gateway.wake()
@@ -354,6 +358,9 @@ func (r *Receiver) keep(ctx context.Context, raw []byte, in *mss.Incoming, docs 
 	if err != nil && !errors.Is(err, ErrDuplicate) {
 		return err
 	}
+	if err == nil {
+		g.Meters.add(MeterSubmissions, s.Door, string(Accepted))
+	}
 	g.wake()
 	return nil
 }
@@ -415,6 +422,7 @@ func (r *Receiver) quarantine(ctx context.Context, raw []byte, in *mss.Incoming,
 		return nil
 	}
 	if err == nil {
+		r.Gateway.Meters.add(MeterSubmissions, s.Door, string(Quarantined))
 		r.Gateway.Log.Warn("a mail waits in quarantine", "submission", s.ID, "code", f.Code, "text", f.FR)
 	}
 	return err

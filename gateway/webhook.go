@@ -30,7 +30,7 @@ type Telling struct {
 // committed with it. Nothing is told of telling.
 func (g *Gateway) hook(about Delivery, now time.Time) []Delivery {
 	switch about.Destination {
-	case DestinationZAM, DestinationMDN, DestinationWebhook:
+	case DestinationZAM, DestinationMDN, DestinationWebhook, DestinationA47:
 		return nil
 	}
 	if g.Hooked == nil || !g.Hooked(about.Establishment) {

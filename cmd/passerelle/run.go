@@ -91,7 +91,7 @@ func (m *Main) Start(ctx context.Context) (err error) {
 	alarms := &gateway.Alarms{}
 	g := &gateway.Gateway{
 		Journal: m.journal, Rules: rulesVersion, StayKey: stayKey, Clock: m.Clock, NewID: newID, Log: m.Log,
-		Trace: m.trace(), Alarms: alarms,
+		Trace: m.trace(), Alarms: alarms, Meters: &gateway.Meters{},
 		Settings: gateway.Settings{
 			Environment: ins.Environment(c.Environment), CDA: c.Accept.CDA, PDFA: c.Accept.PDFA,
 			Mail:       c.MSS != nil,
@@ -284,10 +284,13 @@ func (m *Main) listenHTTP(run context.Context, alarms *gateway.Alarms, g *gatewa
 	if c.Environment != envProduction {
 		notice = c.Environment
 	}
-	health := &httpapi.Health{Alarms: alarms, Notice: notice}
-	if g.INSi != nil {
-		health.INSiCalls = m.insiCalls(g.Register)
+	metrics := &httpapi.Metrics{
+		Meters: g.Meters, Queues: m.journal, Alarms: alarms, Sites: sites, Rules: rulesVersion, Notice: notice, Clock: m.Clock,
 	}
+	if g.INSi != nil {
+		metrics.INSiCalls = m.insiCalls(g.Register)
+	}
+	health := &httpapi.Health{Alarms: alarms, Notice: notice, Metrics: metrics}
 	api := &httpapi.API{
 		Door: g, Journal: m.journal, Establishments: sites, Machines: machines, Closing: run.Done(), Notice: notice, Log: m.Log,
 	}

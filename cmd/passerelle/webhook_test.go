@@ -159,3 +159,41 @@ func TestWebhookSurvivesAKill(t *testing.T) {
 		t.Errorf("told %v, after the kill %v:\n%s", before, after, strings.Join(bodies, "\n"))
 	}
 }
+
+// What happened is counted, and no count names anybody.
+func TestMetrics(t *testing.T) {
+	r := newRoute(t, nil)
+	r.settled(field(r.send(testdata.MDM(testdata.MessageOptions{ControlID: "C1"})), "MSA", 3))
+	r.send(testdata.MDM(testdata.MessageOptions{ControlID: "C2", Flags: testdata.Flags{"DESTDMP": "X"}}))
+	text := ""
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	err := r.until(ctx, func() bool { // a settlement is counted just after it is committed
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.m.HTTP+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := do(http.DefaultClient, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = string(body)
+		for _, line := range []string{
+			`passerelle_submissions_total{door="hl7",outcome="accepted"} 1`, `passerelle_submissions_total{door="hl7",outcome="refused"} 1`,
+			`passerelle_deliveries_total{destination="dmp",state="done"} 1`, `passerelle_deliveries_total{destination="zam",state="done"} 1`,
+		} {
+			if !strings.Contains(text, line+"\n") {
+				return false
+			}
+		}
+		return true
+	})
+	if err != nil {
+		t.Errorf("a line is missing in\n%s", text)
+	}
+	for _, p := range testdata.Patients() {
+		if p.Matricule != "" && strings.Contains(text, p.Matricule) || strings.Contains(text, p.BirthName) {
+			t.Errorf("the metrics name %s", p.ID)
+		}
+	}
+}

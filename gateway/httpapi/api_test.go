@@ -1,11 +1,13 @@
 package httpapi_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/passerelle-sante/passerelle/gateway"
 	"github.com/passerelle-sante/passerelle/gateway/fault"
@@ -140,5 +142,42 @@ func TestHealth(t *testing.T) {
 	alarms.Clear(nil)
 	if status, _ := get("/readyz"); status != 200 {
 		t.Errorf("cleared, and still %d", status)
+	}
+}
+
+// queues is what a journal would count.
+type queues struct{ err error }
+
+func (q queues) Queue(context.Context) ([]gateway.Queued, error) {
+	return []gateway.Queued{{Destination: "dmp", State: gateway.Due, Count: 3, Oldest: noon.Add(-90 * time.Second)}}, q.err
+}
+
+func (queues) InQuarantine(context.Context, string) (int64, error) { return 2, nil }
+
+func TestMetrics(t *testing.T) {
+	alarms := &gateway.Alarms{}
+	alarms.Raise(fault.New("GW-DISK-FULL"), noon)
+	m := &httpapi.Metrics{Queues: queues{}, Alarms: alarms, Sites: establishments()[:1], Rules: `une "règle"` + "\n", Notice: "sandbox", Clock: func() time.Time { return noon }}
+	get := func() *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		(&httpapi.Health{Alarms: alarms, Metrics: m}).Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+		return w
+	}
+	w := get()
+	if w.Code != 200 || w.Header().Get("Content-Type") != "text/plain; version=0.0.4; charset=utf-8" {
+		t.Errorf("%d %v", w.Code, w.Header())
+	}
+	for _, line := range []string{
+		"# TYPE passerelle_submissions_total counter", `passerelle_queue{destination="dmp",state="due"} 3`,
+		`passerelle_queue_oldest_seconds{destination="dmp",state="due"} 90`, `passerelle_quarantine{finess_geo="` + establishments()[0].FINESSGeo + `"} 2`,
+		`passerelle_alarms{code="GW-DISK-FULL"} 1`, `passerelle_info{environment="sandbox",rules="une \"règle\"\n"} 1`,
+	} {
+		if !strings.Contains(w.Body.String(), "\n"+line+"\n") {
+			t.Errorf("no line %s in\n%s", line, w.Body)
+		}
+	}
+	m.Queues = queues{fault.New("GW-DISK-FULL")}
+	if w := get(); w.Code < 500 {
+		t.Errorf("the journal cannot be read, and %d", w.Code)
 	}
 }

@@ -31,6 +31,10 @@ var HotQueries = map[string]string{
 	"found":           foundQuery(2),
 	"changes":         changesQuery,
 	"exchange":        exchangeQuery,
+	"overdue":         overdue,
+	"due":             dueQuery,
+	"waiting":         waitingQuery,
+	"quarantine":      quarantineQuery,
 	"list":            `SELECT id FROM submission WHERE finess_geo = ? ORDER BY seq DESC LIMIT 5`,
 	"list by control": `SELECT id FROM submission WHERE finess_geo = ? AND control_id = ? ORDER BY seq DESC LIMIT 5`,
 }
