@@ -65,9 +65,9 @@ func (w *world) depositOne(n int, visibility ...dmp.Visibility) string {
 	return id
 }
 
-// whoSees lists the personas of patientTwo who see a document, by every way in:
-// all ways must agree.
-func (w *world) whoSees(id string) (out []string) {
+// whoSees lists the personas of patientTwo who see a document, by every way in,
+// or by two: all ways must agree.
+func (w *world) whoSees(id string, everyWay bool) (out []string) {
 	w.t.Helper()
 	for _, who := range []struct{ name, token string }{
 		{"author", w.professional(physician)}, {"attending", w.professional(attending)}, {"nurse", w.professional(nurse)},
@@ -77,12 +77,14 @@ func (w *world) whoSees(id string) (out []string) {
 		found := w.search(who.token, "DocumentReference", of(patientTwo)+"&_id="+id)
 		ways["search"] = *found.bundle(w.t).Total == 1
 		ways["read"] = w.get(who.token, "/DocumentReference/"+id, nil).status == 200
-		ways["binary"] = w.get(who.token, "/Binary/"+id, nil).status == 200
-		ways["version"] = w.get(who.token, "/DocumentReference/"+id+"/_history/1", nil).status == 200
-		ways["history"] = w.get(who.token, "/DocumentReference/"+id+"/_history", nil).status == 200
-		ways["lot"] = *w.search(who.token, "List", of(patientTwo)+"&item=DocumentReference/"+id).bundle(w.t).Total == 1
-		ways["included"] = bytes.Contains(w.search(who.token, "List", of(patientTwo)+"&_include=List:item").body, []byte(`DocumentReference/`+id+`"`))
-		ways["in a lot"] = bytes.Contains(w.search(who.token, "List", of(patientTwo)).body, []byte(id))
+		if everyWay {
+			ways["binary"] = w.get(who.token, "/Binary/"+id, nil).status == 200
+			ways["version"] = w.get(who.token, "/DocumentReference/"+id+"/_history/1", nil).status == 200
+			ways["history"] = w.get(who.token, "/DocumentReference/"+id+"/_history", nil).status == 200
+			ways["lot"] = *w.search(who.token, "List", of(patientTwo)+"&item=DocumentReference/"+id).bundle(w.t).Total == 1
+			ways["included"] = bytes.Contains(w.search(who.token, "List", of(patientTwo)+"&_include=List:item").body, []byte(`DocumentReference/`+id+`"`))
+			ways["in a lot"] = bytes.Contains(w.search(who.token, "List", of(patientTwo)).body, []byte(id))
+		}
 		for way, sees := range ways {
 			if sees != ways["read"] {
 				w.t.Errorf("%s: %s says %v, a read %v", who.name, way, sees, ways["read"])
@@ -105,6 +107,7 @@ func TestVisibility(t *testing.T) {
 		"stranger": w.professional("899700000099"), "blocked": w.professional(blocked),
 		"patient": w.patient(patientTwo, false), "representative": w.patient(patientTwo, true), "another patient": w.patient(patientOpen, false),
 	}
+	tried := map[string]bool{} // each audience by every way in, once
 	const mask, unseen, secret = dmp.HiddenFromProfessionals, dmp.HiddenFromPatient, dmp.HiddenFromRepresentatives
 	for i, c := range []struct {
 		name, by string
@@ -162,9 +165,11 @@ func TestVisibility(t *testing.T) {
 			} else if got := labels(t, a.body); a.status != 200 || !slices.Equal(got, c.labels) || a.header.Get("ETag") != `W/"2"` {
 				t.Errorf("HTTP %d %v, want %v: %s", a.status, got, c.labels, a.body)
 			}
-			if got := w.whoSees(id); !slices.Equal(got, c.seen) {
+			seen := strings.Join(c.seen, " ")
+			if got := w.whoSees(id, !tried[seen]); !slices.Equal(got, c.seen) {
 				t.Errorf("seen by %v, want %v", got, c.seen)
 			}
+			tried[seen] = true
 		})
 	}
 	t.Run("ok/audit", func(t *testing.T) {
@@ -226,11 +231,11 @@ func TestAnnouncement(t *testing.T) {
 	w := newWorld(t)
 	id := w.depositOne(1, dmp.HiddenFromPatient)
 	other := w.depositOne(2)
-	if got := w.whoSees(id); !slices.Equal(got, []string{"author", "attending", "nurse"}) {
+	if got := w.whoSees(id, true); !slices.Equal(got, []string{"author", "attending", "nurse"}) {
 		t.Errorf("at first seen by %v", got)
 	}
 	w.clock.Move(32 * 24 * time.Hour)
-	if got := w.whoSees(id); len(got) != 5 {
+	if got := w.whoSees(id, true); len(got) != 5 {
 		t.Errorf("a month later seen by %v", got)
 	}
 	w.asPro(w.professional(physician), "/DocumentReference/"+other, visible("INVISIBLE_PATIENT")).refused(t, 422, "STORE-VISIBILITY")
@@ -262,7 +267,7 @@ func TestMaskedChain(t *testing.T) {
 	}
 	z := next(3, y, 2)
 	for name, id := range map[string]string{"replaced": x, "masked": y, "its replacement": z} {
-		if got := w.whoSees(id); !slices.Equal(got, masked) {
+		if got := w.whoSees(id, true); !slices.Equal(got, masked) {
 			t.Errorf("%s: seen by %v", name, got)
 		}
 	}
@@ -270,7 +275,7 @@ func TestMaskedChain(t *testing.T) {
 		t.Fatalf("HTTP %d %s", a.status, a.body)
 	}
 	for name, id := range map[string]string{"first": x, "second": y, "third": z} {
-		if got := w.whoSees(id); len(got) != 5 {
+		if got := w.whoSees(id, false); len(got) != 5 {
 			t.Errorf("unmasked, %s: seen by %v", name, got)
 		}
 	}

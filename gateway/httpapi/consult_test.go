@@ -133,3 +133,45 @@ func TestAttributes(t *testing.T) {
 		t.Errorf("only %d were asked", asked)
 	}
 }
+
+// TestOddLots: what an attack of the door found (found by review, issue 4).
+func TestOddLots(t *testing.T) {
+	w := newWorld(t, options{idle: true})
+	many := func(n int, one string) []any {
+		var list []any
+		must(t, json.Unmarshal([]byte("["+strings.TrimSuffix(strings.Repeat(one+",", n), ",")+"]"), &list))
+		return list
+	}
+	for _, tt := range []struct {
+		name string
+		edit func(doc, list map[string]any)
+		code string
+		want int
+	}{
+		// The visibility behind another code of one label was lost: the document left unmasked.
+		{"fail/two codes in one label", func(doc, _ map[string]any) {
+			doc["securityLabel"] = []any{map[string]any{"coding": []any{
+				map[string]any{"system": fhir.SystemConfidentiality, "code": "N"}, map[string]any{"system": fhir.SystemVisibility, "code": "MASQUE_PS"}}}}
+		}, httpapi.FaultElement, 422},
+		// Each author was looked for among all contained resources.
+		{"fail/authors by the thousand", func(doc, _ map[string]any) {
+			doc["contained"] = append(many(20000, `{"resourceType":"Device","id":"d"}`), doc["contained"].([]any)...)
+			doc["author"] = many(20000, `{"reference":"#x"}`)
+		}, httpapi.FaultTooLarge, 413},
+		{"fail/recipients by the thousand", func(_, list map[string]any) {
+			list["extension"] = append(list["extension"].([]any), many(1000, `{"url":"`+fhir.ExtIntendedRecipient+`","valueReference":{"reference":"#x"}}`)...)
+		}, httpapi.FaultTooLarge, 413},
+		{"fail/identifiers by the thousand", func(doc, _ map[string]any) {
+			doc["contained"].([]any)[0].(map[string]any)["identifier"] = many(20000, `{"system":"urn:oid:1.2.3","value":"x"}`)
+		}, httpapi.FaultTooLarge, 413},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			body := change(t, ordinary(t, 1), func(e []map[string]any) { tt.edit(resource(e, "DocumentReference"), resource(e, "List")) })
+			w.fhirPost(w.machine, "/fhir?dry_run=1", body, nil).refused(t, tt.want, tt.code)
+		})
+	}
+	t.Run("fail/ITI-105 too", func(t *testing.T) {
+		body := published(t, 1, func(v map[string]any) { v["author"] = many(501, `{"reference":"#x"}`) })
+		w.fhirPost(w.machine, "/fhir/DocumentReference?dry_run=1", body, nil).refused(t, 413, httpapi.FaultTooLarge)
+	})
+}

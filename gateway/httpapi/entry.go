@@ -30,7 +30,11 @@ func (d *lotDocument) describe(l *lot) {
 		m.Class = codeOf(category[0])
 	}
 	for _, label := range r.Get("securityLabel").Items() {
-		switch c := codeOf(label); c.Code {
+		c := codeOf(label)
+		if len(label.Get("coding").Items()) > 1 {
+			c.Code = "" // a visibility behind another code would be lost
+		}
+		switch c.Code {
 		case "N", "R", "V":
 			m.Confidentiality = c
 		case string(dmp.HiddenFromProfessionals), string(dmp.HiddenFromPatient), string(dmp.HiddenFromRepresentatives):

@@ -57,7 +57,17 @@ type lotDocument struct {
 const (
 	maxDocuments  = 100
 	maxRecipients = 100
+	maxItems      = 500 // of any list: references are looked for among contained resources
 )
+
+// bounded tells whether no list of a resource is longer than we read.
+func bounded(n *fhir.Node) bool {
+	if len(n.Items()) > maxItems {
+		return false
+	}
+	return !slices.ContainsFunc(n.Items(), func(i *fhir.Node) bool { return !bounded(i) }) &&
+		!slices.ContainsFunc(n.Members(), func(m fhir.Member) bool { return !bounded(m.Value) })
+}
 
 func (l *lot) refuse(code, where string) { l.refusals = append(l.refusals, fault.New(code).At(where)) }
 
@@ -73,7 +83,7 @@ func readTransaction(root *fhir.Node) *lot {
 		l.refuse(FaultBundle, "Bundle.type")
 		return l
 	}
-	if len(entries.Items()) > 4*maxDocuments {
+	if len(entries.Items()) > 4*maxDocuments || !bounded(entries) {
 		l.refuse(FaultTooLarge, "Bundle.entry")
 		return l
 	}
@@ -199,6 +209,10 @@ func readPublication(root *fhir.Node) *lot {
 	l := &lot{single: true}
 	if root.Get("resourceType").Text() != "DocumentReference" {
 		l.refuse(FaultBundle, "DocumentReference")
+		return l
+	}
+	if !bounded(root) {
+		l.refuse(FaultTooLarge, "DocumentReference")
 		return l
 	}
 	d := &lotDocument{resource: root, where: "DocumentReference"}
