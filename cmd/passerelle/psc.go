@@ -50,9 +50,11 @@ type PSCConfig struct {
 }
 
 // PSCClientConfig is software that may exchange tokens of Pro Santé Connect. It
-// is known by its certificate: by its name, or by the certificate itself.
+// is known by its certificate: by its subject, or by the certificate itself. A
+// common name alone is for an authority of one's own.
 type PSCClientConfig struct {
 	ID           string   `yaml:"id"`
+	Subject      string   `yaml:"subject,omitempty"` // whole, in any order
 	CommonName   string   `yaml:"common_name,omitempty"`
 	Thumbprints  []string `yaml:"thumbprints,omitempty"`  // x5t#S256
 	Certificates []string `yaml:"certificates,omitempty"` // PEM files, instead of thumbprints
@@ -173,12 +175,26 @@ func (c *Config) pscClientProblems(p *problemList) {
 		at := fmt.Sprintf("psc.clients[%d]", i)
 		p.require(at+".id", one.ID)
 		claim(at+".id", "id "+one.ID)
-		named, shown := one.CommonName != "", len(one.Thumbprints)+len(one.Certificates) > 0
-		if named == shown {
-			p.add(at, "désignez son certificat : soit common_name, soit thumbprints ou certificates")
+		ways := 0
+		for _, named := range []bool{one.Subject != "", one.CommonName != "", len(one.Thumbprints)+len(one.Certificates) > 0} {
+			if named {
+				ways++
+			}
 		}
-		if named {
+		if ways != 1 {
+			p.add(at, "désignez son certificat d'une seule façon : subject, common_name, ou thumbprints et certificates")
+		}
+		if one.CommonName != "" {
 			claim(at+".common_name", "cn "+one.CommonName)
+			if c.Environment == envProduction {
+				p.add(at+".common_name", "à l'IGC-Santé le CN est libre : une autre structure peut obtenir le même ; désignez le certificat par subject (le DN entier) ou certificates")
+			}
+		}
+		if one.Subject != "" {
+			claim(at+".subject", "dn "+one.Subject)
+			if !psc.SubjectForm(one.Subject) {
+				p.add(at+".subject", "DN entier attendu, par exemple CN=dpi,OU=3990000028,O=CH DES ESSAIS,C=FR")
+			}
 		}
 		for j, t := range one.Thumbprints {
 			if !thumbprintForm.MatchString(t) {
@@ -350,7 +366,7 @@ func (m *Main) pscClient() (*psc.Client, error) {
 
 func (c *PSCConfig) registered() (all []psc.RegisteredClient, err error) {
 	for _, one := range c.Clients {
-		r := psc.RegisteredClient{ID: one.ID, CommonName: one.CommonName, Thumbprints: slices.Clone(one.Thumbprints), PSCClients: one.PSCClients}
+		r := psc.RegisteredClient{ID: one.ID, Subject: one.Subject, CommonName: one.CommonName, Thumbprints: slices.Clone(one.Thumbprints), PSCClients: one.PSCClients}
 		for _, file := range one.Certificates {
 			cert, err := readCertificate(file)
 			if err != nil {

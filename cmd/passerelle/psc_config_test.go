@@ -34,6 +34,11 @@ func TestCheckPSC(t *testing.T) {
 		}, nil},
 		{"ok/the authorities of the machine", func(c *Config) { c.PSC.CA = "" }, nil},
 		{"ok/nobody brings tokens", func(c *Config) { c.PSC.Clients, c.PSC.Proxy = nil, nil }, nil},
+		{"ok/the whole subject", func(c *Config) {
+			c.PSC.Clients[0].CommonName, c.PSC.Clients[0].Subject = "", "CN=dpi, OU=3990000028, O=CH DES ESSAIS, C=FR"
+		}, nil},
+		{"fail/a subject that is none", func(c *Config) { c.PSC.Clients[0].CommonName, c.PSC.Clients[0].Subject = "", "dpi" }, []string{"psc.clients[0].subject : DN"}},
+		{"fail/a common name in production", func(c *Config) { c.Environment = envProduction }, []string{"psc.clients[0].common_name : à l'IGC-Santé"}},
 		{"ok/proxies", func(c *Config) { c.PSC.Proxies = []string{"192.0.2.10/32", "2001:db8::/64"} }, nil},
 		{"ok/a line end after the secret", func(c *Config) { c.PSC.ClientSecretFile = secret("abc\r\n", 0o600) }, nil},
 		{"ok/another way back", func(c *Config) { c.PSC.RedirectURI = "https://pfi.ch.example/psc/retour" }, nil},

@@ -268,7 +268,7 @@ func TestRegisteredSoftware(t *testing.T) {
 		}, false, ""},
 		{"ok/a service of its own", func(_ *route, c *PSCConfig) { c.Clients[0].PSCClients = []string{"logiciel-du-ch"} }, true, ""},
 		{"fail/the tokens of another service", func(r *route, c *PSCConfig) { c.Clients[0].PSCClients = []string{r.w.info.PSC.ClientID} }, true, "400"},
-		{"fail/not registered", func(_ *route, c *PSCConfig) { c.Clients = nil }, false, "401"},
+		{"fail/not registered", func(_ *route, c *PSCConfig) { c.Clients, c.Proxy = nil, nil }, false, "401"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -63,6 +63,8 @@
 //     which has had it: consult through the backend dmp.
 //   - What expires without /disconnect is not revoked at the backends: their
 //     tokens end by themselves, an hour later at most.
+//   - A session and a token end four hours after the person proved who they are
+//     (auth_time), also when PSC let them in without asking again.
 //   - client_credentials is not offered: machines are known by their certificate.
 //   - Errors of /oauth are those of RFC 6749, in ASCII, with three more members:
 //     code (of the error table), detail and remedy (in French).

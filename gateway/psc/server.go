@@ -28,14 +28,40 @@ const (
 // RegisteredClient is software that may ask the gateway for tokens. It is known
 // by its certificate, which the TLS layer has verified.
 type RegisteredClient struct {
-	ID          string
-	CommonName  string   // of the subject of its certificate
-	Thumbprints []string // x5t#S256 of its certificates, instead of CommonName
+	ID string
+
+	// One of the three says which certificates are its own. The common name alone
+	// is free text under a national authority, where another structure may ask for
+	// the same: it suits an authority of one's own.
+	Subject     string   // the whole distinguished name, in any order
+	CommonName  string   // of the subject
+	Thumbprints []string // x5t#S256
 
 	// PSCClients are the client_id at PSC whose access tokens it may bring. A
 	// token that any other service obtained is refused. "*" takes all, which is
 	// for a sandbox.
 	PSCClients []string
+}
+
+// ways counts by how many means the certificates are named.
+func (c RegisteredClient) ways() (n int) {
+	for _, named := range []bool{c.Subject != "", c.CommonName != "", len(c.Thumbprints) > 0} {
+		if named {
+			n++
+		}
+	}
+	return n
+}
+
+func (c RegisteredClient) owns(cert *x509.Certificate) bool {
+	switch {
+	case c.Subject != "":
+		return isSubject(cert, c.Subject)
+	case c.CommonName != "":
+		return c.CommonName == cert.Subject.CommonName
+	}
+	own := thumbprint(cert)
+	return slices.ContainsFunc(c.Thumbprints, func(t string) bool { return same(t, own) })
 }
 
 // ServerConfig is what a [Server] needs. Everything is required but DMP, Life
@@ -80,8 +106,10 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		switch {
 		case c.ID == "" || seen["id "+c.ID]:
 			return nil, errors.New("psc: a registered client has no id, or that of another")
-		case (c.CommonName == "") == (len(c.Thumbprints) == 0):
-			return nil, fmt.Errorf("psc: client %s: CommonName or Thumbprints, one of the two", c.ID)
+		case c.ways() != 1:
+			return nil, fmt.Errorf("psc: client %s: Subject, CommonName or Thumbprints, one of the three", c.ID)
+		case c.Subject != "" && !SubjectForm(c.Subject):
+			return nil, fmt.Errorf("psc: client %s: its Subject is no distinguished name", c.ID)
 		case c.CommonName != "" && seen["cn "+c.CommonName]:
 			return nil, fmt.Errorf("psc: client %s: its CommonName is that of another", c.ID)
 		case len(c.PSCClients) == 0:
@@ -198,9 +226,8 @@ func (s *Server) client(r *http.Request) (RegisteredClient, *x509.Certificate, e
 	if err != nil || cert == nil {
 		return RegisteredClient{}, nil, because(FaultClient, "", err)
 	}
-	own := thumbprint(cert)
 	for _, c := range s.cfg.Clients {
-		if c.CommonName != "" && c.CommonName == cert.Subject.CommonName || slices.ContainsFunc(c.Thumbprints, func(t string) bool { return same(t, own) }) {
+		if c.owns(cert) {
 			if id := r.PostForm.Get("client_id"); id != "" && id != c.ID {
 				return RegisteredClient{}, nil, refuse(FaultClient, "client_id")
 			}
@@ -335,6 +362,14 @@ func (s *Server) issue(r *http.Request, client RegisteredClient, cert *x509.Cert
 	}
 	if cert.NotAfter.Before(expires) {
 		expires = cert.NotAfter
+	}
+	// EXI RIE-PS 13: what is derived from a session of PSC does not outlive it, and
+	// that session began when the person proved who they are, not today.
+	if end := rec.Professional.At.Add(maxAbsolute); !rec.Professional.At.IsZero() && end.Before(expires) {
+		expires = end.Truncate(time.Second)
+	}
+	if !now.Before(expires) {
+		return nil, refuse(FaultSubjectExpired, "auth_time")
 	}
 	jti, err := secret(c.cfg.Rand)
 	if err != nil {

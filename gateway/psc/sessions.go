@@ -48,7 +48,17 @@ func newSessions(kind string, client *Client, keys *Keys, store Store, idle, abs
 
 func (s *sessions) record(key string, rec sessionRecord) (Record, error) {
 	value, err := s.keys.sealed(s.kind, key, rec)
-	return Record{Kind: s.kind, Key: key, Value: value, Expires: rec.Created.Add(s.absolute)}, err
+	return Record{Kind: s.kind, Key: key, Value: value, Expires: s.end(rec)}, err
+}
+
+// end is when the session ends however much it is used: no later than that of
+// PSC, which may have begun before ours (EXI RIE-PS 13).
+func (s *sessions) end(rec sessionRecord) time.Time {
+	end := rec.Created.Add(s.absolute)
+	if at := rec.Professional.At; !at.IsZero() && at.Add(maxAbsolute).Before(end) {
+		return at.Add(maxAbsolute)
+	}
+	return end
 }
 
 // begin makes a session of what PSC gave, and gives its id.
@@ -84,7 +94,7 @@ func (s *sessions) read(ctx context.Context, key string) (sessionRecord, error) 
 		return rec, because(FaultSession, "", err)
 	}
 	now := s.client.cfg.Clock()
-	if !now.Before(rec.Created.Add(s.absolute)) || !now.Before(rec.Seen.Add(s.idle)) {
+	if !now.Before(s.until(rec)) {
 		_, err := s.store.Delete(ctx, s.kind, key)
 		return rec, errors.Join(refuse(FaultSessionExpired, ""), err)
 	}
@@ -154,7 +164,7 @@ func (s *sessions) renew(ctx context.Context, rec *sessionRecord) (access string
 
 // until is when the session ends if nobody uses it.
 func (s *sessions) until(rec sessionRecord) time.Time {
-	end := rec.Created.Add(s.absolute)
+	end := s.end(rec)
 	if idle := rec.Seen.Add(s.idle); idle.Before(end) {
 		return idle
 	}
