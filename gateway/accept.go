@@ -55,16 +55,16 @@ func (g *Gateway) Accept(ctx context.Context, in Inbound, receipt Receipt) Decis
 	d := g.accept(ctx, in, receipt)
 	g.Meters.add(MeterSubmissions, in.Door, string(d.Outcome))
 	level := slog.LevelInfo
-	if len(d.Faults) > 0 && d.Faults[0].HTTP >= 500 {
+	if d.Outcome == Unavailable || len(d.Faults) > 0 && d.Faults[0].HTTP >= 500 {
 		level = slog.LevelError
 	}
-	if d.Outcome == Unavailable && d.elsewhere {
-		// The gateway itself is well: it stays ready for other messages.
-	} else if d.Outcome == Unavailable {
+	switch {
+	case d.elsewhere: // the gateway itself is well, and ready for other messages
+	case d.Outcome == Unavailable:
 		if _, fresh := g.Alarms.Raise(d.Faults[0], g.Clock()); fresh {
 			g.Log.Error("alarm", "code", d.Faults[0].Code, "text", d.Faults[0].FR, "fix", d.Faults[0].FixFR)
 		}
-	} else if d.Outcome != Replayed {
+	case d.Outcome != Replayed:
 		g.Alarms.Clear(nil) // the journal just committed: what stopped it is over
 	}
 	attrs := []any{"submission", d.Submission, "outcome", d.Outcome, "type", in.Message.Type, "finess", in.Establishment.FINESSGeo}

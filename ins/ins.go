@@ -34,6 +34,10 @@
 //     other, as RNIV has it.
 //   - Withdrawn by INSi (verification KO), an identity keeps its own proof: VALI
 //     if it was controlled, else PROV.
+//   - An identity validated elsewhere, which INSi confirms to the letter of its
+//     traits, becomes QUAL without a person who accepts the answer
+//     ([Identity.Confirm]); whatever INSi says otherwise is for a person. What a
+//     register holds follows [Rules], which ask for that person.
 //   - A scanned datamatrix is not signed: it is no evidence, neither trace nor
 //     proof.
 //   - What the register of an establishment says (ADT) is evidence only where a

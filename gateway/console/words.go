@@ -112,6 +112,7 @@ func doorName(lang, door string) string { return named(doors, lang, door) }
 
 var steps = map[string]words{
 	gateway.EventAccepted:    {"Acceptation", "Acceptance"},
+	gateway.EventINSi:        {"INSi", "INSi"},
 	gateway.EventRefused:     {"Refus", "Refusal"},
 	gateway.EventQuarantined: {"Quarantaine", "Quarantine"},
 	gateway.EventDMP:         {"DMP", "DMP"},
