@@ -135,7 +135,7 @@ func (c *insQueryCmd) open(e *env, m *Main) (*gateway.Gateway, gateway.Establish
 	}
 	switch err := m.openJournal(e.ctx); {
 	case fault.From(err).Code == journal.FaultLocked:
-		return nil, site, fmt.Errorf("la passerelle tourne et tient son journal : demandez-lui par POST /v1/identities/query, ou arrêtez-la (%w)", err)
+		return nil, site, errors.New("la passerelle tourne et tient son journal : demandez-lui par POST /v1/identities/query, ou arrêtez-la (" + journal.FaultLocked + ")")
 	case err != nil:
 		return nil, site, err
 	}

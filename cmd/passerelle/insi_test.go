@@ -22,31 +22,10 @@ import (
 	"github.com/passerelle-sante/passerelle/testdata"
 )
 
-// traitsOnly is a patient as a hospital that did not ask INSi knows them:
-// controlled, without INS.
-func traitsOnly(p testdata.Patient) ins.Identity {
-	return ins.Identity{Status: ins.Validated, Traits: ins.Traits{BirthName: p.BirthName, FirstGiven: p.FirstGiven, GivenNames: p.GivenNames,
-		Sex: p.Sex, BirthDate: p.BirthDate, BirthPlace: p.BirthPlace}}
-}
-
 // rest deposits a PDF about a patient at the REST door.
 func (r *route) rest(query, key string, patient ins.Identity, document int, flags ...string) (status int, body []byte) {
 	r.t.Helper()
-	me := testdata.PersonaByID(testdata.PersonaPhysician)
-	asked := map[string]bool{}
-	for _, f := range flags {
-		asked[f] = true
-	}
-	envelope, err := json.Marshal(map[string]any{
-		"action": "new", "patient": patient, "flags": asked,
-		"author": map[string]any{"id": map[string]any{"extension": me.NationalID}, "family": me.Family, "given": me.Given,
-			"specialty": map[string]any{"code": me.Specialty, "display": me.SpecialtyDisplay}},
-		"document": map[string]any{"id": map[string]any{"root": testdata.DocumentID(document)}, "created": "2026-01-05T09:15:00+01:00", "title": "Consultation",
-			"type": map[string]any{"code": "11488-4", "display": "CR ou fiche de consultation ou de visite"}},
-		"act": map[string]any{"start": "2026-01-05T07:30:00+01:00", "class": "O",
-			"practice_setting": map[string]any{"code": "ETABLISSEMENT", "display": "Etablissement de santé"},
-			"facility":         map[string]any{"code": "SA01", "display": "Etablissement public de santé"}},
-	})
+	envelope, err := traitsEnvelope(patient, testdata.DocumentID(document), flags...)
 	if err != nil {
 		r.t.Fatal(err)
 	}

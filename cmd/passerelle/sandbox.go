@@ -358,6 +358,38 @@ var samples = []struct {
 		Flags: testdata.Flags{"DESTMSSANTEPS": "Y", "DESTMSSANTEPAT": "Y", "ACK_LECTURE_MSS": "Y"}}},
 }
 
+// The deposit at the REST door of a patient without INS, who is looked for at INSi.
+const (
+	traitsSample    = "9-sans-ins.json"
+	traitsSamplePDF = "9-sans-ins.pdf"
+)
+
+// traitsEnvelope is the envelope of a PDF about a patient as a hospital that did
+// not ask INSi knows them.
+func traitsEnvelope(patient ins.Identity, document string, flags ...string) ([]byte, error) {
+	me := testdata.Personas()[0]
+	asked := map[string]bool{}
+	for _, f := range flags {
+		asked[f] = true
+	}
+	return json.MarshalIndent(map[string]any{
+		"action": "new", "patient": patient, "flags": asked,
+		"author": map[string]any{"id": map[string]any{"extension": me.NationalID}, "family": me.Family, "given": me.Given,
+			"specialty": map[string]any{"code": me.Specialty, "display": me.SpecialtyDisplay}},
+		"document": map[string]any{"id": map[string]any{"root": document}, "created": "2026-01-05T09:15:00+01:00", "title": "Consultation",
+			"type": map[string]any{"code": "11488-4", "display": "CR ou fiche de consultation ou de visite"}},
+		"act": map[string]any{"start": "2026-01-05T07:30:00+01:00", "class": "O",
+			"practice_setting": map[string]any{"code": "ETABLISSEMENT", "display": "Etablissement de santé"},
+			"facility":         map[string]any{"code": "SA01", "display": "Etablissement public de santé"}},
+	}, "", "  ")
+}
+
+// traitsOnly is a patient whose traits were controlled, without INS.
+func traitsOnly(p testdata.Patient) ins.Identity {
+	return ins.Identity{Status: ins.Validated, Traits: ins.Traits{BirthName: p.BirthName, FirstGiven: p.FirstGiven, GivenNames: p.GivenNames,
+		Sex: p.Sex, BirthDate: p.BirthDate, BirthPlace: p.BirthPlace}}
+}
+
 // receivedSample is a correspondent's letter, to drop into the gateway's mailbox.
 const receivedSample = "courriel-recu.eml"
 
@@ -371,6 +403,15 @@ func writeSamples(dir, gatewayMailbox string) error {
 	})
 	if err := os.WriteFile(filepath.Join(dir, receivedSample), letter, 0o600); err != nil {
 		return err
+	}
+	envelope, err := traitsEnvelope(traitsOnly(testdata.Patients()[0]), testdata.DocumentID(9), "destdmp")
+	if err != nil {
+		return err
+	}
+	for name, content := range map[string][]byte{traitsSample: envelope, traitsSamplePDF: testdata.PDF("Consultation", []string{"Rien à signaler."})} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			return err
+		}
 	}
 	for _, s := range samples {
 		if err := os.WriteFile(filepath.Join(dir, s.name), s.message(s.options), 0o600); err != nil {
