@@ -98,7 +98,7 @@
 //     accept.opposition: hold stops it.
 //   - What an ADT says is found again, inside one legal entity, by the INS
 //     (whatever its status) or by a local number of the same authority. Merges of
-//     identities (A40) are not followed.
+//     identities (A40) are not followed for it.
 //   - INSi is asked when the DMP or the patient's mailbox is, because these need an
 //     INS, whatever the document. A letter to professionals alone needs none: INSi
 //     is asked for a validated patient only, whose document is made here, and what
@@ -135,4 +135,33 @@
 // the hospital as an MDM, then a read receipt to its sender; everything else to
 // quarantine, with the reason. Never a guess. One mailbox belongs to one
 // journal: two gateways that read the same mailbox would each file what they see.
+//
+// # Identities
+//
+// With a [Register] the gateway holds identities, per legal entity (FINESS EJ),
+// by the automaton of package ins. [Gateway.ApplyIdentity] decides of an event
+// and commits the person, the entry of its history and what is to be told, all
+// of it or nothing; of two at once the slower decides anew. An INSi answer counts
+// only if its exchange was kept before. Without a register (no key file) nothing
+// is held, and nothing else changes.
+//
+// Where a site trusts the ADT of an establishment (off by default, on in the
+// sandbox), each is applied in the transaction that keeps it. VALI with an INS in
+// form is QUAL by the word of that ADT (its control id is the evidence); anything
+// else is never more than it says. What the rules refuse to learn is a warning in
+// the timeline of the ADT. A patient is who has the local number; else the one
+// person who agrees in all and has no other number of that authority; else a new
+// one. Two records of one house under one INS stay two, and hold up filing until
+// the house merges them (A40). What a document's message says teaches nothing,
+// and what leaves is never compared with what was learned.
+//
+// An identity that loses its INS or its qualification after QUAL is told to the
+// hospital software by ADT^A47, a delivery like a ZAM: retried until it is
+// acknowledged, always the same bytes, those about one person in their order.
+// The application that said so itself by ADT is not told. An A47 is about the
+// establishment where the person was first seen.
+//
+// Received mail is filed under the register and the file of identities together
+// ([Held]). The register has the last word on whoever has the same local number,
+// or has (or had) the same INS under the same traits.
 package gateway

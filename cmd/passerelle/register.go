@@ -63,7 +63,11 @@ func (c *Config) registerProblems(p *problemList) {
 func (m *Main) openRegister(ctx context.Context, g *gateway.Gateway) error {
 	c := m.Config
 	if c.Storage.KeyFile == "" {
-		return nil
+		sealed, err := m.journal.Sealed(ctx)
+		if sealed {
+			m.Log.Warn("the journal holds sealed identities and no key file is configured: they are not used", "setting", "storage.key_file")
+		}
+		return err
 	}
 	keys, err := readKeys(c.Storage.KeyFile)
 	if err != nil {

@@ -68,6 +68,11 @@
 //   - A message without a readable MSH is answered with an empty MSA-2.
 //   - An INS without an authority in PID-3.4 counts as none. The billing number
 //     (type NH) is never an INS, whatever its OID.
+//   - MRG-1 and ZFD-4 of an ADT are read wherever they stand; prior identifiers
+//     that contradict each other are told and left out.
+//   - A47 to the application: one INS changes in it, as PAM.fr recommends; the
+//     local numbers stand unchanged beside it in PID-3 and MRG-1, because they
+//     alone tell two records apart that hold one INS.
 //   - TXA-13 is read on a replacement only; samples fill it on deletions too.
 //   - ZFA of an ADT is read wherever it stands, for its days alone. A code that
 //     PAM.fr does not have is told and left out: the ADT is kept all the same.

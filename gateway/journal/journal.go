@@ -1,6 +1,6 @@
 // Package journal is the durable record: submissions, their documents, their
-// deliveries, their timelines; and who is logged in ([Logins], a [psc.Store]). It
-// implements [gateway.Journal] on one folder:
+// deliveries, their timelines; who is logged in ([Logins], a [psc.Store]); and
+// the identities held ([Register]). It implements [gateway.Journal] on one folder:
 //
 //	journal.db   SQLite, WAL, synchronous=FULL
 //	blobs/       bytes of messages and documents, under their SHA-256
@@ -43,8 +43,32 @@
 // Below the reserve of free space nothing new is kept or recorded, so that the
 // outcome of what was accepted can still be.
 //
+// # Identities
+//
+// A [Register] seals what names a person by AES-256-GCM (a fresh nonce, the id of
+// the row as additional data, the version of the key in front) under a key file
+// that the journal never sees the rest of: identity, history, INSi request and
+// answer. People are found by HMAC of matricule, birth date and local number,
+// keyed by the same file and bound to their legal entity. A key is changed by
+// adding a line to the file: the last one seals, all of them open and find. A
+// file that is not the one which sealed is told ([FaultKeyWrong]) when the
+// register opens; it never passes for an empty one. A person and their history
+// change together, with the entry of the journal that goes with it, or not at
+// all; of two changes made of one version exactly one succeeds, the other is
+// told to read again.
+//
+// The messages and documents of the journal itself are not sealed: they stand
+// as they came, an ADT like the others, in a folder that its owner alone can
+// read.
+//
 // # Where we differ or had to choose
 //
+//   - Of an INSi exchange the site, the time, the operation and the result stand
+//     in clear, so that calls can be counted (TBB-3) without opening them.
+//   - Rows sealed under an older key are sealed anew only when their person
+//     changes; the history never is.
+//   - What is told of one identity leaves in its order; other deliveries never
+//     wait for it.
 //   - Events are only appended; the database refuses to change or remove them.
 //   - An event repeats what indicators need of its submission (segur-rem §4.2):
 //     establishment, stay, INS status. Whether the INS is fictitious is kept as a

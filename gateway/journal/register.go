@@ -66,6 +66,17 @@ func (j *Journal) Register(ctx context.Context, keys Keys, random io.Reader) (*R
 	return r, nil
 }
 
+// Sealed tells whether the journal holds identities that a key file sealed.
+func (j *Journal) Sealed(ctx context.Context) (held bool, err error) {
+	err = j.db.Read(ctx, func(tx *sqldb.Tx) error {
+		var n int
+		err := tx.QueryRow(ctx, `SELECT count(*) FROM (SELECT 1 FROM person LIMIT 1) AS one`).Scan(&n)
+		held = n > 0
+		return err
+	})
+	return held, err
+}
+
 // sealedPerson is what is sealed of a person.
 type sealedPerson struct {
 	Record    ins.Record `json:"record"`

@@ -143,7 +143,13 @@ func TestRegisterUnderAnotherKey(t *testing.T) {
 // nobody gets their local number a second time.
 func TestRegisterKeyIsChanged(t *testing.T) {
 	j := open(t, journal.Config{})
+	if sealed, err := j.Sealed(t.Context()); sealed || err != nil {
+		t.Errorf("sealed before anybody was held: %v, %v", sealed, err)
+	}
 	before := hold(t, register(t, j, keyLine("a")), "p1", "IPP-1")
+	if sealed, err := j.Sealed(t.Context()); !sealed || err != nil {
+		t.Errorf("somebody is held: %v, %v", sealed, err)
+	}
 	r := register(t, j, keyLine("a"), keyLine("b"))
 	found := func(q ins.Query) int {
 		all, err := r.Search(t.Context(), journaltest.Site.FINESSEJ, q)
