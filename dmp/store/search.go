@@ -229,7 +229,9 @@ func (q criterion) judge(param searchParam) error {
 		}
 	case param.kind == models.SearchParamTypeString && q.Modifier != "exact":
 		for i, v := range q.Values {
-			q.Values[i] = folded(v)
+			if q.Values[i] = folded(v); q.Values[i] == "" {
+				return bad // it would begin every text
+			}
 		}
 	}
 	return nil

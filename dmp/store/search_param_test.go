@@ -104,7 +104,7 @@ func TestEveryParameter(t *testing.T) {
 			{"_count", "10", "ab"}, {"_total", "accurate", "ab"}, {"_summary", "false", "ab"}, {"_sort", "date,-_lastUpdated", "ab"},
 
 			{"status:below", "current", "!"}, {"date:missing", "maybe", "!"}, {"date:missing", "true,false", "!"}, {"date:exact", "2025", "!"}, {"author.family:below", "x", "!"},
-			{"status", "", "!"}, {"status", "current,", "!"}, {"creation", "ge", "!"}, {"period", "2025-13", "!"}, {"period-end", "2025-02-30", "!"},
+			{"status", "", "!"}, {"author.family", " ", "!"}, {"author.family:contains", "\u0301", "!"}, {"status", "current,", "!"}, {"creation", "ge", "!"}, {"period", "2025-13", "!"}, {"period-end", "2025-02-30", "!"},
 			{"patient:Group", a, "!"}, {"patient.identifier", "1,2", "!"}, {"subject", "Patient/another", "!"}, {"_count", "x", "!"},
 			{"type", strings.Repeat("x,", 100) + "x", "!"},
 		},
