@@ -5,7 +5,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,20 +54,6 @@ func newDemo(e *env, info *sim.Info) (*demo, error) {
 	}
 	d.bearer, err = dmpToken(e.ctx, d.person, info, info.Personas[0].ID)
 	return d, err
-}
-
-func clientFor(ca, cert, key string) (*http.Client, error) {
-	kp, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		return nil, err
-	}
-	roots, err := pool(ca)
-	if err != nil {
-		return nil, err
-	}
-	return &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{kp}, RootCAs: roots},
-	}}, nil
 }
 
 // The documents of the demonstration. Numbers grow with the clock, so that a

@@ -52,14 +52,15 @@ type cli struct {
 	Verbose bool `help:"Journal technique détaillé sur la sortie d'erreur." short:"v"`
 
 	sandboxCommands
-	Init  initCmd  `cmd:"" help:"Écrit une configuration commentée."`
-	Check checkCmd `cmd:"" help:"Dit tout ce qui manque dans une configuration, sans rien démarrer."`
-	Keys  keysCmd  `cmd:"" help:"Clés des jetons de la passerelle : les montrer, en changer."`
-	Serve serveCmd `cmd:"" help:"Démarre la passerelle."`
-	Store storeCmd `cmd:"" help:"Démarre seul le dépôt FHIR de type DMP."`
-	HL7   hl7Cmd   `cmd:"" name:"hl7" help:"Outils HL7 v2."`
-	CDA   cdaCmd   `cmd:"" name:"cda" help:"Outils CDA : juger, lire, fabriquer, montrer."`
-	INS   insCmd   `cmd:"" name:"ins" help:"Outils INS : juger un matricule."`
+	Init   initCmd   `cmd:"" help:"Écrit une configuration commentée."`
+	Check  checkCmd  `cmd:"" help:"Dit tout ce qui manque dans une configuration, sans rien démarrer."`
+	Keys   keysCmd   `cmd:"" help:"Clés des jetons de la passerelle : les montrer, en changer."`
+	Serve  serveCmd  `cmd:"" help:"Démarre la passerelle."`
+	Store  storeCmd  `cmd:"" help:"Démarre seul le dépôt FHIR de type DMP."`
+	Submit submitCmd `cmd:"" help:"Dépose des CDA ou des PDF par REST, et suit ce qu'ils deviennent."`
+	HL7    hl7Cmd    `cmd:"" name:"hl7" help:"Outils HL7 v2."`
+	CDA    cdaCmd    `cmd:"" name:"cda" help:"Outils CDA : juger, lire, fabriquer, montrer."`
+	INS    insCmd    `cmd:"" name:"ins" help:"Outils INS : juger un matricule."`
 
 	Conformance conformanceCmd `cmd:"" help:"Juge un système selon les exigences du Ségur, par le réseau seulement."`
 }
