@@ -285,3 +285,39 @@ func TestINSQuery(t *testing.T) {
 		t.Errorf("the call of the command is not kept: %v\n%s", err, metrics)
 	}
 }
+
+// A certificate of another authority, ours or theirs, is told apart and lets
+// nothing through; the next start with the right one takes the same request.
+func TestINSiCertificates(t *testing.T) {
+	other := newRehearsal(t).w.info.TLS
+	good := INSiConfig{}
+	r := newRoute(t, func(c *Config) { good = *c.INSi })
+	for _, tt := range []struct {
+		name   string
+		change func(*INSiConfig)
+		status int
+		code   string
+	}{
+		{"fail/ours is of another authority", func(c *INSiConfig) { c.Certificate, c.Key = other.INSiCert, other.INSiKey }, 503, "INSI-UNREACHABLE"},
+		{"fail/theirs is of another authority", func(c *INSiConfig) { c.CA = other.CA }, 502, "INSI-SERVER-TLS"},
+		{"ok/both are good", func(*INSiConfig) {}, 202, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := r.m.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			c := r.m.Config
+			c.INSi = new(INSiConfig)
+			*c.INSi = good
+			tt.change(c.INSi)
+			*r.m = Main{Config: c, Clock: time.Now, Random: rand.Reader, Log: r.m.Log}
+			if err := r.m.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			status, body := r.rest("", "k", traitsOnly(testdata.Patients()[0]), 8100, "destdmp")
+			if status != tt.status || tt.code != "" && !bytes.Contains(body, []byte(`"code":"`+tt.code+`"`)) {
+				t.Errorf("%d %s", status, body)
+			}
+		})
+	}
+}
