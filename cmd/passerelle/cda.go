@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -86,7 +87,7 @@ func (f cdaFinding) where() string {
 }
 
 type cdaCheckCmd struct {
-	Files []string `arg:"" name:"fichier" help:"Documents à juger."`
+	Files []string `arg:"" name:"fichier" help:"Documents à juger ; un dossier vaut pour ses fichiers .xml."`
 	JSON  bool     `name:"json" help:"Résultat lisible par une machine."`
 	HTML  string   `name:"html" help:"Écrit aussi un rapport HTML." placeholder:"FICHIER"`
 	PDFA  bool     `name:"pdfa" help:"Contrôle aussi le PDF encapsulé (PDF/A-1)."`
@@ -109,12 +110,44 @@ type cdaVerdict struct {
 	Findings []cdaFinding `json:"findings"`
 }
 
-// Run judges every file. Exit 1 when one has an error.
+// documents replaces each folder by the XML files that stand in it.
+func documents(names []string) ([]string, error) {
+	var out []string
+	for _, name := range names {
+		if s, err := os.Stat(name); err != nil || !s.IsDir() {
+			out = append(out, name) // what cannot be opened is told in its turn
+			continue
+		}
+		entries, err := os.ReadDir(name)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		before := len(out)
+		for _, f := range entries {
+			if !f.IsDir() && strings.EqualFold(filepath.Ext(f.Name()), ".xml") {
+				out = append(out, filepath.Join(name, f.Name()))
+			}
+		}
+		if len(out) == before {
+			return nil, usageError{fmt.Errorf("%s : ce dossier ne contient aucun fichier .xml", name)}
+		}
+	}
+	return out, nil
+}
+
+// Run judges every file. Exit 1 when one has an error, 2 when one could not be
+// opened: the others are judged and told all the same.
 func (c *cdaCheckCmd) Run(e *env) error {
-	report := cdaReport{RuleSet: cda.RuleSet, Files: make([]cdaVerdict, len(c.Files))}
-	if err := c.judgeAll(e, report.Files); err != nil {
+	var err error
+	if c.Files, err = documents(c.Files); err != nil {
 		return err
 	}
+	report := cdaReport{RuleSet: cda.RuleSet, Files: make([]cdaVerdict, len(c.Files))}
+	unread := c.judgeAll(e, report.Files)
+	if e.ctx.Err() != nil {
+		return e.ctx.Err()
+	}
+	report.Files = slices.DeleteFunc(report.Files, func(v cdaVerdict) bool { return v.File == "" })
 	for _, v := range report.Files {
 		if !v.OK {
 			report.Wrong++
@@ -132,13 +165,17 @@ func (c *cdaCheckCmd) Run(e *env) error {
 	} else {
 		report.print(e.out)
 	}
+	if unread != nil {
+		return unread
+	}
 	if report.Wrong > 0 {
 		return errWrong
 	}
 	return nil
 }
 
-// judgeAll judges the files on all cores and keeps their order.
+// judgeAll judges the files on all cores and keeps their order. The error is of
+// the files that could not be opened, whose verdict stays empty.
 func (c *cdaCheckCmd) judgeAll(e *env, out []cdaVerdict) error {
 	next, done := make(chan int), make(chan error)
 	var workers sync.WaitGroup
@@ -168,7 +205,7 @@ func (c *cdaCheckCmd) judgeAll(e *env, out []cdaVerdict) error {
 	n := 0
 	for err := range done {
 		n++
-		failed = cmp.Or(failed, err)
+		failed = errors.Join(failed, err)
 		if progress {
 			fmt.Fprintf(e.err, "\r%d / %d", n, len(out))
 		}
@@ -176,7 +213,10 @@ func (c *cdaCheckCmd) judgeAll(e *env, out []cdaVerdict) error {
 	if progress {
 		fmt.Fprint(e.err, "\r\033[K")
 	}
-	return cmp.Or(failed, e.ctx.Err())
+	if failed != nil {
+		return usageError{failed}
+	}
+	return nil
 }
 
 // terminal tells whether a person watches w.
@@ -207,7 +247,7 @@ func (c *cdaCheckCmd) judge(name string) (cdaVerdict, error) {
 		add(unreadable)
 		return v, nil
 	case err != nil:
-		return v, err
+		return cdaVerdict{}, err
 	}
 	if m, ok := d.Model(); ok {
 		v.Model = strings.TrimSpace(m.Name + " " + m.Version)
@@ -295,6 +335,9 @@ func refused(e *env, name string, err error) error {
 			return err
 		}
 		fmt.Fprintf(e.err, "%s : %s\n  %s\n  → %s\n", name, f.Code, f.FR, f.FixFR)
+		if f.Where != "" {
+			fmt.Fprintf(e.err, "  champ : %s\n", f.Where)
+		}
 	}
 	return errWrong
 }
@@ -429,6 +472,9 @@ func (c *cdaPDFCmd) Run(e *env) error {
 	if s, err := os.Stat(out); err == nil && s.IsDir() {
 		m, _ := d.Metadata(content)
 		out = filepath.Join(out, cda.PDFName(m, c.Number))
+		if _, err := os.Stat(out); err == nil { // two documents of one day may bear one name
+			return usageError{fmt.Errorf("%s existe déjà : donnez un autre dossier, un numéro (--number) ou un nom de fichier", out)}
+		}
 	}
 	if err := os.WriteFile(out, pdf, 0o600); err != nil {
 		return err

@@ -46,7 +46,7 @@ func cdaFiles(t *testing.T) string {
 }
 
 func TestCDACheck(t *testing.T) {
-	dir := cdaFiles(t)
+	dir, empty := cdaFiles(t), t.TempDir()
 	at := func(names ...string) []string {
 		var out []string
 		for _, n := range names {
@@ -65,7 +65,12 @@ func TestCDACheck(t *testing.T) {
 		{"fail/no CDA", at("autre.xml"), exitWrong, []string{"CDA-NOT-CDA", "bloquant", "1 document, 1 en erreur"}},
 		{"fail/cut", at("coupe.xml"), exitWrong, []string{"CDA-XML"}},
 		{"fail/PDF that is no PDF/A", append(at("niveau1.xml"), "--pdfa"), exitWrong, []string{"PDFA-"}},
-		{"fail/absent file", at("niveau1.xml", "absent.xml"), exitUsage, []string{"absent.xml : fichier introuvable"}},
+		{"fail/absent file", at("absent.xml"), exitUsage, []string{"absent.xml : fichier introuvable"}},
+		// A user's batch: one file that was gone hid the verdicts of the others.
+		{"fail/absent files among others", at("disparu.xml", "niveau1.xml", "absent.xml"), exitUsage,
+			[]string{"niveau1.xml : conforme", "1 document, 0 en erreur", "absent.xml : fichier introuvable", "disparu.xml : fichier introuvable"}},
+		{"fail/folder", []string{dir}, exitWrong, []string{"niveau1.xml : conforme", "niveau3.xml : conforme", "CDA-NOT-CDA"}},
+		{"fail/folder without a document", []string{empty}, exitUsage, []string{"ce dossier ne contient aucun fichier .xml"}},
 		{"fail/no file", nil, exitUsage, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -161,6 +166,7 @@ func TestCDABuild(t *testing.T) {
 		{"fail/replaces itself", []string{"--envelope", envelope, "--pdf", pdf, "--replaces", first, "--out", filepath.Join(dir, "non.xml")}, exitWrong, "E22"},
 		{"fail/HTML", []string{"--envelope", envelope, "--pdf", filepath.Join(dir, "page.pdf"), "--out", filepath.Join(dir, "non.xml")}, exitWrong, "CDA-NOT-PDF"},
 		{"fail/not qualified", []string{"--envelope", edited("e3.json", "QUAL", "VALI"), "--pdf", pdf, "--out", filepath.Join(dir, "non.xml")}, exitWrong, "INS-NOT-QUALIFIED"},
+		{"fail/birth date", []string{"--envelope", edited("e6.json", "1984-05-12", "12/05/1984"), "--pdf", pdf, "--out", filepath.Join(dir, "non.xml")}, exitWrong, "champ : birth_date"},
 		{"fail/civility", []string{"--envelope", edited("e4.json", `"MME", "given": "Camille"`, `"DR", "given": "Camille"`), "--pdf", pdf, "--out", filepath.Join(dir, "non.xml")}, exitWrong, "3 erreurs"},
 		{"fail/unknown field", []string{"--envelope", edited("e5.json", `"title"`, `"titre"`), "--pdf", pdf, "--out", filepath.Join(dir, "non.xml")}, exitUsage, "titre"},
 		{"fail/no envelope", []string{"--envelope", filepath.Join(dir, "absent.json"), "--pdf", pdf, "--out", filepath.Join(dir, "non.xml")}, exitUsage, "absent.json"},
@@ -220,6 +226,11 @@ func TestCDAShow(t *testing.T) {
 	}
 	if code, out, _ := cdaRun(t, "pdf", "--out", dir, "--number", "42", l1); code != 0 || !strings.Contains(out, "20260105_CR d'examens biologiques_") || !strings.Contains(out, "_42.pdf") {
 		t.Errorf("exit %d\n%s", code, out)
+	}
+	// Three published documents of one day and one patient bear one name: the
+	// second copy wrote over the first.
+	if code, _, errOut := cdaRun(t, "pdf", "--out", dir, "--number", "42", l3); code != exitUsage || !strings.Contains(errOut, "existe déjà") {
+		t.Errorf("exit %d: a copy wrote over another\n%s", code, errOut)
 	}
 	for _, command := range []string{"show", "meta"} {
 		if code, _, errOut := cdaRun(t, command, filepath.Join(dir, "autre.xml")); code != exitWrong || !strings.Contains(errOut, "CDA-NOT-CDA") {

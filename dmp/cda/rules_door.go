@@ -159,6 +159,22 @@ var doorRules = []Rule{
 			}
 		},
 	},
+	{
+		ID: "B10", Code: FaultBodyBase64, Severity: Error, XPath: "/ClinicalDocument/component/nonXMLBody/text",
+		FR:     "Le PDF encapsulé n'a pas de fin : son base64 est sans doute coupé.",
+		Fix:    "Encodez de nouveau le fichier entier, en base64 (RFC 4648).",
+		Source: SourcePasserelle,
+		Mutants: []string{
+			"text component/nonXMLBody/text JVBERi0xLjQK", "text component/nonXMLBody/text JVBERi0xLjQKJSVFT0",
+		},
+		// A cut is seen in base64 itself one time out of four only. Behind its end
+		// a PDF may have some bytes (ISO 32000-1, annex H.3: the last 1024).
+		check: func(d *checkup, hit func(*node)) {
+			if sniff(d.file) == "application/pdf" && !bytes.Contains(d.file[max(0, len(d.file)-2048):], []byte("%%EOF")) {
+				hit(d.Body.File.n)
+			}
+		},
+	},
 }
 
 // faultOf gives the code of an error of this package; empty for none.
