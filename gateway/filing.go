@@ -8,6 +8,7 @@ import (
 	"github.com/passerelle-sante/passerelle/dmp"
 	"github.com/passerelle-sante/passerelle/dmp/cda"
 	"github.com/passerelle-sante/passerelle/gateway/fault"
+	"github.com/passerelle-sante/passerelle/ins"
 	"github.com/passerelle-sante/passerelle/mss"
 )
 
@@ -133,8 +134,13 @@ func (d *Deliverer) toSender(ctx context.Context, del lease) result {
 		r.err = err
 		return r
 	}
+	bare, err := d.bareReceipt(ctx, v)
+	if err != nil {
+		r.err = err
+		return r
+	}
 	composed, err := d.Mail.Composer.MDN(mss.Receipt{
-		ID: del.ID, Date: del.Created, To: to, Mail: in, Code: del.Remote, Text: applicationTexts[del.Remote],
+		ID: del.ID, Date: del.Created, To: to, Mail: in, Code: del.Remote, Text: applicationTexts[del.Remote], Bare: bare,
 	})
 	if err != nil {
 		r.err = err
@@ -143,4 +149,22 @@ func (d *Deliverer) toSender(ctx context.Context, del lease) result {
 	composed.From = mss.Address{} // RFC 8098 §3: nothing is ever sent back about a receipt
 	d.submit(ctx, del, composed, &r)
 	return r
+}
+
+// bareReceipt asks the gate whether the documents of a letter may go back with its
+// receipt; bare when they may not. The person vouches for them, as held when the
+// letter came.
+func (d *Deliverer) bareReceipt(ctx context.Context, v received) (bare bool, err error) {
+	for _, row := range v.rows {
+		content, err := d.Gateway.Journal.Fetch(ctx, row.Digest)
+		if err != nil {
+			return true, err
+		}
+		doc, err := cda.Options{Location: d.Gateway.Settings.Zone}.Read(content)
+		if err != nil {
+			return true, err
+		}
+		bare = bare || ins.Gate(doc.Patient().VouchedBy(v.letter.Person), ins.ToProfessional) != nil
+	}
+	return bare, nil
 }

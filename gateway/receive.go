@@ -335,6 +335,13 @@ func (r *Receiver) person(ctx context.Context, docs []opened) (ins.Identity, err
 	if !ok {
 		return ins.Identity{}, fault.New(filing.Code)
 	}
+	// What the gate would hold back on the way to the hospital waits here, where a
+	// person sees why, and not as a delivery that fails.
+	for _, d := range docs {
+		if err := ins.Gate(d.metadata.Patient.VouchedBy(held[i].Identity), ins.ToHL7); err != nil {
+			return ins.Identity{}, err
+		}
+	}
 	return held[i].Identity, nil
 }
 

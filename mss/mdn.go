@@ -16,13 +16,15 @@ type Receipt struct {
 	Mail *Incoming // the mail that it answers
 	Code string    // 900 to 906 when the document was not integrated; empty on success
 	Text string    // label of the code
+	// Bare leaves the documents of the mail out: its header answers for it.
+	Bare bool
 }
 
 const koMark = "[KO Intégration système !]"
 
 // MDN writes a read receipt (RFC 8098), with the mail that it answers as its
-// third part, or the header of that mail where the whole would be too big. It
-// never asks for a receipt itself and says that a machine wrote it.
+// third part, or the header of that mail where the whole would be too big or may
+// not leave. It never asks for a receipt itself and says that a machine wrote it.
 func (c *Composer) MDN(r Receipt) (*Composed, error) {
 	switch {
 	case r.ID == "" || len(r.ID) > 100 || !printable(r.ID):
@@ -72,7 +74,7 @@ func (c *Composer) MDN(r Receipt) (*Composed, error) {
 	whole := crlf(r.Mail.Raw)
 	out.Raw = assemble(h, "report", params, out.MessageID, parts(part{
 		header{{"Content-Type", "message/rfc822"}, {"Content-Transfer-Encoding", transfer(whole)}}, whole}))
-	if int64(len(out.Raw)) > c.c.MaxSize {
+	if r.Bare || int64(len(out.Raw)) > c.c.MaxSize {
 		top, _, _ := bytes.Cut(whole, []byte("\r\n\r\n"))
 		out.Raw = assemble(h, "report", params, out.MessageID, parts(part{
 			header{{"Content-Type", "text/rfc822-headers"}, {"Content-Transfer-Encoding", transfer(top)}}, top}))

@@ -291,6 +291,19 @@ func TestMDN(t *testing.T) {
 			t.Errorf("third part %s", o.parts[2].kind)
 		}
 	})
+	// Found by the proof on the wire (issue 6): the receipt of a letter that the gate
+	// held back brought its matricule out again.
+	t.Run("ok/header alone when the documents may not leave", func(t *testing.T) {
+		r := receipt
+		r.Bare = true
+		out, err := peer(nil).MDN(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o := open(t, out.Raw); o.parts[2].kind != "text/rfc822-headers" || bytes.Contains(out.Raw, []byte("base64")) {
+			t.Errorf("third part %s", o.parts[2].kind)
+		}
+	})
 	for _, c := range []struct {
 		name, code, where string
 		spoil             func(*Receipt)

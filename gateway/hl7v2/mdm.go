@@ -141,12 +141,13 @@ func mayFile(f gateway.Filing) error {
 	}
 	p, d := f.Patient, f.Metadata.Patient
 	switch {
-	case p.HasINS() && d.HasINS() && (p.Matricule != d.Matricule || p.OID != d.OID):
-		return refuse(FaultMDMPatient, "PID^1^3")
 	case !p.HasINS() && len(p.Local) == 0:
 		return refuse(FaultMDMIncomplete, "PID^1^3")
 	case p.Traits.BirthName == "":
 		return refuse(FaultMDMIncomplete, "PID^1^5")
+	// A person held without INS does not take that of the document with it.
+	case d.HasINS() && (p.Matricule != d.Matricule || p.OID != d.OID):
+		return refuse(FaultMDMPatient, "PID^1^3")
 	case f.Metadata.Type.Code == "":
 		return refuse(FaultMDMIncomplete, "TXA^1^2")
 	case f.Metadata.UniqueID.Zero():

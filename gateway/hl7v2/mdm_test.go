@@ -164,6 +164,9 @@ var refusedFilings = map[string]struct {
 	"fail/trait missing":         {func(f *gateway.Filing) { f.Patient.Traits.BirthPlace = "" }, "INS-INCOMPLETE@birth_place"},
 	"fail/document of another":   {func(f *gateway.Filing) { f.Metadata.Patient.Matricule = "279035121518989" }, "HL7-MDM-PATIENT@PID^1^3"},
 	"fail/document, other OID":   {func(f *gateway.Filing) { f.Metadata.Patient.OID = ins.OIDDemo }, "HL7-MDM-PATIENT@PID^1^3"},
+	// Found by the proof on the wire (issue 6): the person had no INS, so that the
+	// gate had nothing to hold back, and the document had one.
+	"fail/document with an INS, person without": {func(f *gateway.Filing) { f.Patient = f.Patient.WithoutINS() }, "HL7-MDM-PATIENT@PID^1^3"},
 	"fail/nobody": {func(f *gateway.Filing) {
 		f.Patient = f.Patient.WithoutINS()
 		f.Patient.Local = nil
