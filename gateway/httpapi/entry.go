@@ -250,6 +250,9 @@ func identityOf(p *fhir.Node) ins.Identity {
 			for _, part := range e.Get("extension").Items() {
 				reliability(&who, part.Get("valueCoding", "code").Text())
 			}
+			if who.Status == "" {
+				who.Status = ins.Provisional // said, and not that it is sure
+			}
 		}
 	}
 	return who

@@ -70,6 +70,17 @@ func change(t *testing.T, text string, f func(entries []map[string]any)) string 
 	return mustJSON(t, b)
 }
 
+// reliable says how sure the identity of the contained patients is.
+func reliable(resource map[string]any, code string) {
+	for _, c := range resource["contained"].([]any) {
+		if p := c.(map[string]any); p["resourceType"] == "Patient" {
+			known, _ := p["extension"].([]any)
+			p["extension"] = append(known, map[string]any{"url": "https://hl7.fr/ig/fhir/core/StructureDefinition/fr-core-identity-reliability",
+				"extension": []any{map[string]any{"url": "identityStatus", "valueCoding": map[string]any{"code": code}}}})
+		}
+	}
+}
+
 // resource is that of the first entry of a kind.
 func resource(entries []map[string]any, kind string) map[string]any {
 	for _, e := range entries {
@@ -297,13 +308,16 @@ func TestRefusedLots(t *testing.T) {
 			return d
 		}()), 422, "INS-MISMATCH"},
 		{"fail/no patient", edited(func(e []map[string]any) { delete(doc(e), "subject") }), 422, httpapi.FaultPatient},
-		{"fail/not qualified", edited(func(e []map[string]any) {
-			for _, c := range doc(e)["contained"].([]any) {
-				if p := c.(map[string]any); p["resourceType"] == "Patient" {
-					p["extension"] = append(p["extension"].([]any), map[string]any{"url": "https://hl7.fr/ig/fhir/core/StructureDefinition/fr-core-identity-reliability",
-						"extension": []any{map[string]any{"url": "identityStatus", "valueCoding": map[string]any{"code": "VALI"}}}})
-				}
-			}
+		{"fail/not qualified", edited(func(e []map[string]any) { reliable(doc(e), "VALI") }), 422, "INS-NOT-QUALIFIED"},
+		// Found by the proof on the wire (issue 6): both counted as qualified.
+		{"fail/not qualified, in a word that nobody knows", edited(func(e []map[string]any) { reliable(doc(e), "CERTAIN") }), 422, "INS-NOT-QUALIFIED"},
+		{"fail/qualified here, provisional there", edited(func(e []map[string]any) {
+			list := resource(e, "List")
+			list["contained"] = append(list["contained"].([]any), map[string]any{"resourceType": "Patient", "id": "sujet",
+				"identifier": []any{map[string]any{"system": "urn:oid:" + testdata.OIDTest, "value": testdata.Patients()[0].Matricule}}})
+			list["subject"] = map[string]any{"reference": "#sujet"}
+			reliable(list, "QUAL")
+			reliable(doc(e), "PROV")
 		}), 422, "INS-NOT-QUALIFIED"},
 		{"fail/document not listed", edited(func(e []map[string]any) { delete(resource(e, "List"), "entry") }), 422, httpapi.FaultReference},
 		{"fail/list names what is not there", edited(func(e []map[string]any) {

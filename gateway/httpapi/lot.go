@@ -287,6 +287,9 @@ func (l *lot) patients() {
 			l.refuse(FaultPatient, n.where)
 			continue
 		}
+		if s := n.id.Status; s != "" && l.patient.Status == ins.Qualified {
+			l.patient.Status = s // the most careful of those that are said
+		}
 		merge(&l.patient, n.id)
 	}
 	if l.patient.Matricule == "" {
