@@ -190,7 +190,11 @@ func (g *Gateway) judgeIdentity(_ context.Context, in Inbound, v *verdict) {
 			v.warn(diff.Finding().Code, patientWhere(in))
 		}
 		leaving := document.VouchedBy(in.Patient)
-		if err := g.gate(leaving, in.Flags); err != nil {
+		err := g.gate(leaving, in.Flags)
+		if err == nil {
+			err = gateBeside(in, d, leaving)
+		}
+		if err != nil {
 			v.refuse(placed(err, patientWhere(in)))
 			return
 		}

@@ -266,21 +266,26 @@ func TestLetterFates(t *testing.T) {
 // A patient address that is not the one of the INS is never used, silently or
 // otherwise; an invisible document never goes to the patient.
 func TestPatientLetterRules(t *testing.T) {
-	for name, change := range map[string]func(*gateway.Inbound){
-		"fail/address of somebody else": func(in *gateway.Inbound) { in.Recipients[1].Address = "279035121518989@patient.mssante.fr" },
-		"fail/invisible to the patient": func(in *gateway.Inbound) { in.Flags.HiddenFromPatient = true },
+	for name, tt := range map[string]struct {
+		change func(*gateway.Inbound)
+		state  gateway.State
+	}{
+		"fail/address of somebody else": {func(in *gateway.Inbound) { in.Recipients[1].Address = "279035121518989@patient.mssante.fr" }, gateway.RefusedState},
+		"fail/invisible to the patient": {func(in *gateway.Inbound) { in.Flags.HiddenFromPatient = true }, gateway.Failed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newMailRoute(t)
 			in := mailed("M1")
 			in.Flags.ToProfessionals = false
-			change(&in)
+			tt.change(&in)
 			d := r.accept(in)
-			r.letters(d.Submission)
+			if tt.state != gateway.RefusedState {
+				r.letters(d.Submission)
+			}
 			if len(r.post.got) != 0 {
 				t.Errorf("a letter left to %v", r.post.got[0].To)
 			}
-			if got := r.state(d.Submission); got != gateway.Failed {
+			if got := r.state(d.Submission); got != tt.state {
 				t.Errorf("state %s", got)
 			}
 		})
