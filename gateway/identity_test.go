@@ -457,6 +457,20 @@ func TestLoweredInOrder(t *testing.T) {
 	}
 }
 
+// A person who must decide is shown those who resemble, of both sources.
+func TestCandidatesThatResemble(t *testing.T) {
+	h := newHouse(t, func(g *gateway.Gateway) { withRegister(t, g) })
+	who := trois()
+	sibling, near := who, who.WithoutINS()
+	sibling.Traits.FirstGiven, sibling.Traits.GivenNames, sibling.Matricule = "CAMILLE", "CAMILLE", testdata.Patients()[0].Matricule
+	near.Traits.BirthName = "PAT-TROIX"
+	h.accept(adt("1", "A28", "IPP-1", sibling))
+	all, err := gateway.Held{Register: h.Register, File: candidates{{Identity: near}}}.Candidates(t.Context(), house1.FINESSEJ, who)
+	if err != nil || len(all) != 2 || all[0].Identity.Traits != near.Traits || all[1].Identity.Traits != sibling.Traits {
+		t.Fatalf("%d, %v", len(all), err)
+	}
+}
+
 // Received mail is filed under whom the register or the file holds, exactly; the
 // register has the last word on a number that both know.
 func TestFilingUnderTheRegister(t *testing.T) {

@@ -221,7 +221,7 @@ func (h Held) Candidates(ctx context.Context, finessEJ string, received ins.Iden
 		err = add(h.Register.Search(ctx, finessEJ, ins.Query{INS: ins.Pair{Matricule: received.Matricule}}))
 	}
 	if t := received.Traits; err == nil && t.BirthDate != "" {
-		err = add(h.Register.Search(ctx, finessEJ, ins.Query{BirthDate: t.BirthDate, Name: t.BirthName, Given: t.FirstGiven}))
+		err = add(h.Register.Search(ctx, finessEJ, ins.Query{BirthDate: t.BirthDate, Name: t.BirthName}))
 	}
 	if err != nil {
 		return nil, err
@@ -229,7 +229,8 @@ func (h Held) Candidates(ctx context.Context, finessEJ string, received ins.Iden
 	var held []ins.Candidate
 	for _, c := range file {
 		if c.Identity.Matricule != received.Matricule && c.Identity.Traits != received.Traits {
-			continue // answers nothing, whoever it is
+			held = append(held, c) // files nothing; a person may be shown it
+			continue
 		}
 		same, err := h.Register.Known(ctx, finessEJ, c.Identity.Local)
 		if err != nil {
