@@ -227,14 +227,25 @@ func (c *chromium) follow(text string) {
 	c.do(`[...document.querySelectorAll("a,button")].find(e => e.innerText.includes(` + strconv.Quote(text) + `)).click()`)
 }
 
-// shot leaves a picture among the artifacts of the test (go test -artifacts).
+// shot leaves pictures among the artifacts of the test (go test -artifacts), of a
+// desk and of a phone, where the page must not be wider than the screen.
 func (c *chromium) shot(name string) {
 	c.t.Helper()
-	var picture struct{ Data []byte }
-	c.call("Page.captureScreenshot", map[string]any{"format": "png", "captureBeyondViewport": true}, &picture)
 	c.shots++
-	file := filepath.Join(c.t.ArtifactDir(), fmt.Sprintf("%02d-%s.png", c.shots, name))
-	if err := os.WriteFile(file, picture.Data, 0o600); err != nil {
-		c.t.Fatal(err)
+	for _, width := range []int{1280, 400} {
+		c.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": false}, nil)
+		if wide, err := c.eval(`document.documentElement.scrollWidth - document.documentElement.clientWidth`); err == nil && wide != "0" {
+			c.t.Errorf("%s at %d pixels: the page is %s pixels too wide", name, width, wide)
+		}
+		var size struct{ CSSContentSize struct{ Width, Height float64 } }
+		c.call("Page.getLayoutMetrics", nil, &size)
+		var picture struct{ Data []byte }
+		c.call("Page.captureScreenshot", map[string]any{"format": "png", "captureBeyondViewport": true,
+			"clip": map[string]any{"x": 0, "y": 0, "width": width, "height": min(size.CSSContentSize.Height, 4000), "scale": 1}}, &picture)
+		file := filepath.Join(c.t.ArtifactDir(), fmt.Sprintf("%02d-%s-%d.png", c.shots, name, width))
+		if err := os.WriteFile(file, picture.Data, 0o600); err != nil {
+			c.t.Fatal(err)
+		}
 	}
+	c.call("Emulation.clearDeviceMetricsOverride", nil, nil)
 }

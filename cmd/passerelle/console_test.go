@@ -3,18 +3,20 @@
 package main
 
 import (
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/passerelle-sante/passerelle/conformance/sim"
 	"github.com/passerelle-sante/passerelle/testdata"
 )
 
 // A person in a real browser: they log in, search, read a timeline, a document
-// and the quarantine, and log out.
+// and the quarantine, decide, and log out.
 func TestConsoleInChromium(t *testing.T) {
-	r := newRoute(t, nil)
+	r := newRoute(t, func(c *Config) { c.Delivery.First, c.Delivery.Max = time.Minute, time.Minute })
 	issuer, err := url.Parse(r.w.info.PSC.Authorization)
 	if err != nil {
 		t.Fatal(err)
@@ -40,6 +42,13 @@ func TestConsoleInChromium(t *testing.T) {
 		var page struct{ Submissions []struct{ ID string } }
 		r.getJSON(r.client, "https://"+r.m.HTTPS+"/v1/submissions?state=quarantined", &page)
 		return len(page.Submissions) == 1
+	})
+
+	r.control(http.MethodPut, "/dmp/faults", sim.Trouble{Mode: sim.Down})
+	down := field(r.send(testdata.ORU(testdata.MessageOptions{ControlID: "PANNE-4", Document: testdata.CDAOptions{ID: testdata.DocumentID(5004)}})), "MSA", 3)
+	waitFor(t, func() bool {
+		events, err := r.m.journal.Events(t.Context(), down, 0)
+		return err == nil && len(events) > 1
 	})
 
 	c.open("http://" + r.m.HTTP + "/") // gateway.http shows the way
@@ -94,6 +103,55 @@ func TestConsoleInChromium(t *testing.T) {
 	c.sees("Received mail", "Text only", "Attachments (not opened)")
 	c.follow("Français")
 	c.sees("Courriel reçu")
+
+	// The letter is filed by a person, who compares first.
+	c.follow("Suivi du message")
+	c.sees("Chronologie", "Écarter un courriel")
+	c.shot("courriel-en-quarantaine")
+	c.follow("Rattacher à un patient")
+	c.sees("La passerelle ne devine jamais", "Diffère : Liste des prénoms")
+	c.shot("identites")
+	c.follow("Comparer")
+	c.sees("Dans le document", "DOMINIQUE MARIE-LOUISE", "Différent")
+	c.do(`document.getElementById("why").value = "Second prénom absent du document, identité vérifiée"`)
+	c.do(`document.getElementById("confirmed").click()`)
+	c.shot("comparaison")
+	c.follow("Rattacher à cette identité")
+	c.sees("Le courriel est rattaché", "Rattachement décidé", "identité vérifiée", testdata.Personas()[0].NationalID)
+	c.shot("rattache")
+
+	// A delivery that is retried is stopped, then begins again and ends.
+	c.follow("Messages")
+	c.sees("PANNE-4")
+	c.follow("PANNE-4")
+	c.sees("À envoyer", "Prochain essai")
+	c.follow("Arrêter")
+	c.sees("Arrêter un envoi", "Dernière erreur")
+	c.follow("Arrêter cet envoi") // the browser asks for the reason
+	if where, err := c.eval(`location.pathname + " " + document.activeElement.id`); err != nil || !strings.HasSuffix(where, "/stop why") {
+		t.Errorf("sent without a reason: %s %v", where, err)
+	}
+	c.do(`document.getElementById("why").value = "Panne annoncée du DMP"`)
+	c.shot("arreter")
+	c.follow("Arrêter cet envoi")
+	c.sees("L'envoi est arrêté.", "Arrêté par une personne", "Panne annoncée du DMP")
+	c.shot("arrete")
+	r.control(http.MethodDelete, "/dmp/faults", nil)
+	c.follow("Relancer")
+	c.sees("Relancer un envoi")
+	c.do(`document.getElementById("why").value = "Le DMP répond de nouveau"`)
+	c.follow("Relancer cet envoi")
+	c.sees("L'envoi est relancé.")
+	r.ended(down)
+	c.do(`location.reload()`)
+	c.sees("Le DMP a répondu : demande exécutée.", "Le DMP répond de nouveau")
+	c.shot("relance")
+	c.follow("Alertes")
+	c.sees("Alarmes en cours", "gateway.certificate", "Valide")
+	c.shot("alertes")
+	c.do(`location.href = "/console/submissions/inconnu"`)
+	c.sees("Demande refusée")
+	c.shot("refus")
 
 	c.do(`location.href = "/console/?since=hier"`)
 	c.sees("Un critère de recherche est illisible.")

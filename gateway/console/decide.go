@@ -220,8 +220,8 @@ func (c *Console) ask(v *visit, s gateway.Submission, name, delivery string, pag
 	if s.State != gateway.Quarantined {
 		return fault.New(gateway.FaultDecided)
 	}
-	if s.Code != "" {
-		add(in(v.lang, "Motif de la quarantaine", "Why it is in quarantine"), notice(v.lang, s.Code, "").Text)
+	if r := reason(v.lang, s); r != nil {
+		add(in(v.lang, "Motif de la quarantaine", "Why it is in quarantine"), r.Text)
 	}
 	if name != "keep" {
 		if err := c.askMail(v, s, name, &page); err != nil {

@@ -10,8 +10,8 @@
 // and for the establishments that it gives them; the submission of another
 // establishment does not exist. The traits of a patient are shown in three
 // places only, the document, the received mail and the identities to compare it
-// with, to who has an activity of care; each such consultation is logged (who, which submission, when) before the page
-// leaves. Lists, timelines, addresses, titles and logs hold no trait: the mailbox
+// with, to who has an activity of care; each such consultation is logged (who,
+// which submission, when) before the page leaves. Lists, timelines, addresses, titles and logs hold no trait: the mailbox
 // of a patient, whose address is a matricule, is named and not written.
 //
 // Pages hold no script, fetch nothing from elsewhere, cannot be framed, and are

@@ -169,11 +169,7 @@ func (c *Console) mail(v *visit) error {
 	if err != nil {
 		return err
 	}
-	out := mailPage{Back: submissionURL(v, s.ID)}
-	if s.Code != "" {
-		reason := notice(v.lang, s.Code, "")
-		out.Reason = &reason
-	}
+	out := mailPage{Back: submissionURL(v, s.ID), Reason: reason(v.lang, s)}
 	letter, err := mss.Read(raw, mss.DefaultLimits())
 	var refused *mss.Error
 	switch {

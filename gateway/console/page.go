@@ -52,7 +52,7 @@ func parse(lang string) *template.Template {
 // page is what the layout needs.
 type page struct {
 	Lang, Other, Style, Title, Section string
-	Environment                        string
+	Environment, Zone                  string
 	Who                                string // empty: nobody is known to be logged in
 	Content                            template.HTML
 }
@@ -66,7 +66,7 @@ func (c *Console) render(v *visit, status int, name string, title words, body an
 	if err == nil {
 		p := page{
 			Lang: v.lang, Other: otherLanguage(v.r, v.lang), Style: stylePath, Title: title.in(v.lang), Section: name,
-			Environment: c.environment(v.lang), Content: template.HTML(content.String()), //nolint:gosec // written by html/template just above
+			Environment: c.environment(v.lang), Zone: c.cfg.Zone.String(), Content: template.HTML(content.String()), //nolint:gosec // written by html/template just above
 		}
 		if v.who.NationalID != "" {
 			p.Who = v.who.Given + " " + v.who.Family

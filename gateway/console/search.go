@@ -82,6 +82,7 @@ type listPage struct {
 	Next     string // address of the next page
 	Wrong    *tell
 	Asked    bool // a criterion was given
+	Decides  bool // the person may decide
 }
 
 // search lists submissions, newest first.
@@ -123,7 +124,7 @@ func (c *Console) quarantine(v *visit) error {
 	if err != nil {
 		return err
 	}
-	out := listPage{Rows: rows}
+	out := listPage{Rows: rows, Decides: c.mayDecide(v) == nil}
 	if last != "" {
 		out.Next = local("/console/quarantine", v.lang, "before", last)
 	}
@@ -145,16 +146,13 @@ func (c *Console) rows(v *visit, q gateway.Query) (rows []row, last string, err 
 	for _, s := range all {
 		one := row{
 			URL: submissionURL(v, s.ID), Control: s.Message.ControlID, Type: s.Message.Type, Sender: sender(s.From), Site: s.Establishment.Name,
-			Door: doorName(v.lang, s.Door), Received: s.Received, State: stateMark(v.lang, s.State),
+			Door: doorName(v.lang, s.Door), Received: s.Received, State: submissionMark(v.lang, s),
 		}
 		if s.Door == gateway.DoorMail {
 			one.Type = ""
 			one.Mail = mailURL(v, s.ID)
 		}
-		if s.Code != "" {
-			reason := notice(v.lang, s.Code, "")
-			one.Reason = &reason
-		}
+		one.Reason = reason(v.lang, s)
 		rows = append(rows, one)
 	}
 	return rows, last, nil

@@ -80,16 +80,9 @@ func (c *Console) submission(v *visit) error {
 	if err != nil {
 		return err
 	}
-	out := submissionPage{Back: local("/console/", v.lang), Control: s.Message.ControlID, State: stateMark(v.lang, s.State), Facts: c.facts(v.lang, s)}
-	if s.Code != "" {
-		reason := notice(v.lang, s.Code, "")
-		out.Reason = &reason
-	}
+	out := submissionPage{Back: local("/console/", v.lang), Control: s.Message.ControlID, State: submissionMark(v.lang, s), Reason: reason(v.lang, s), Facts: c.facts(v.lang, s)}
 	if s.Door == gateway.DoorMail {
 		out.Mail = mailURL(v, s.ID)
-		if s.State == gateway.RefusedState {
-			out.State.Label = in(v.lang, "Écarté par une personne", "Rejected by a person")
-		}
 	}
 	out.Decides = c.mayDecide(v) == nil
 	if a, ok := acts[v.r.URL.Query().Get("done")]; ok {
@@ -117,10 +110,17 @@ func (c *Console) submission(v *visit) error {
 		return err
 	}
 	for _, e := range events {
-		out.Events = append(out.Events, eventLine{
+		line := eventLine{
 			Time: e.Time, Step: stepName(v.lang, e.Step), Text: gateway.Describe(e, v.lang), Outcome: outcomeMark(v.lang, e.Outcome),
 			Recipient: recipient(v.lang, e.Destination, e.Recipient), Answer: e.AckCode, Where: e.Where, Code: e.Code, By: e.By, Why: e.Why,
-		})
+		}
+		if e.Step == gateway.EventQuarantined {
+			why := reason(v.lang, gateway.Submission{State: gateway.Quarantined, Code: e.Code})
+			if line.Outcome = stateMark(v.lang, gateway.Quarantined); why != nil {
+				line.Text = why.Text
+			}
+		}
+		out.Events = append(out.Events, line)
 	}
 	for _, n := range s.Warnings {
 		out.Warnings = append(out.Warnings, notice(v.lang, n.Code, n.Where))
@@ -136,7 +136,7 @@ func (c *Console) facts(lang string, s gateway.Submission) []fact {
 		{in(lang, "Entrée", "Door"), doorName(lang, s.Door)},
 		{in(lang, "Établissement", "Establishment"), s.Establishment.Name + " (FINESS " + s.Establishment.FINESSGeo + ")"},
 		{in(lang, "Émetteur", "Sender"), sender(s.From)},
-		{in(lang, "Type de message", "Message type"), s.Message.Type},
+		{in(lang, "Type de message", "Message type"), strings.TrimPrefix(s.Message.Type, gateway.DoorMail)},
 		{in(lang, "Profil", "Profile"), s.Message.Profile},
 		{in(lang, "Demande", "Request"), actionName(lang, string(s.Action))},
 		{in(lang, "Identité du patient", "Identity of the patient"), named(identityStatuses, lang, s.INSStatus)},

@@ -74,6 +74,15 @@ func stateMark(lang string, s gateway.State) mark {
 	return mark{known.in(lang), known.look}
 }
 
+// submissionMark is the state of a submission: a mail is refused by a person.
+func submissionMark(lang string, s gateway.Submission) mark {
+	m := stateMark(lang, s.State)
+	if s.Door == gateway.DoorMail && s.State == gateway.RefusedState {
+		m.Label = in(lang, "Écarté par une personne", "Rejected by a person")
+	}
+	return m
+}
+
 var outcomes = map[string]struct {
 	words
 	look string
@@ -217,6 +226,30 @@ func criterionName(lang, field string) string { return named(criterionNames, lan
 
 // tell is a row of the error table in the language of the reader.
 type tell struct{ Text, Fix, Code, Where string }
+
+// waitingWords say, in the words of a received mail, what a row says in those of
+// a message that is sent.
+var waitingWords = map[string]words{
+	ins.FaultMismatch:     {"Le patient du document n'est pas exactement celui de l'identité connue : un trait diffère.", "The patient of the document is not exactly the identity held: a trait differs."},
+	ins.FaultNotQualified: {"L'identité du document ou l'identité connue n'est pas qualifiée.", "The identity of the document, or the one held, is not qualified."},
+}
+
+// reason is why a submission is where it is. What to do about a mail in
+// quarantine is the affair of who reads this, not of its sender.
+func reason(lang string, s gateway.Submission) *tell {
+	if s.Code == "" {
+		return nil
+	}
+	out := notice(lang, s.Code, "")
+	if s.State == gateway.Quarantined {
+		if t, ok := waitingWords[s.Code]; ok {
+			out.Text = t.in(lang)
+		}
+		out.Fix = in(lang, "Lisez le courriel, puis rattachez-le à une identité vérifiée, écartez-le ou gardez-le en quarantaine.",
+			"Read the mail, then file it under an identity that you checked, reject it or keep it in quarantine.")
+	}
+	return &out
+}
 
 func notice(lang, code, where string) tell {
 	row, ok := fault.Lookup(code)
