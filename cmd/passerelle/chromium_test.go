@@ -237,7 +237,9 @@ func (c *chromium) shot(name string) {
 		if wide, err := c.eval(`document.documentElement.scrollWidth - document.documentElement.clientWidth`); err == nil && wide != "0" {
 			c.t.Errorf("%s at %d pixels: the page is %s pixels too wide", name, width, wide)
 		}
-		var size struct{ CSSContentSize struct{ Width, Height float64 } }
+		var size struct {
+			CSSContentSize struct{ Width, Height float64 }
+		}
 		c.call("Page.getLayoutMetrics", nil, &size)
 		var picture struct{ Data []byte }
 		c.call("Page.captureScreenshot", map[string]any{"format": "png", "captureBeyondViewport": true,
