@@ -61,5 +61,5 @@ func TestReferenceMended(t *testing.T) {
 			t.Errorf("%s: HTTP %d %s", patch, a.status, a.body)
 		}
 	}
-	t.Log("reference: 2 judged / 2 expected")
+	t.Log("reference: pdsm-mended: 2 judged / 2 expected")
 }

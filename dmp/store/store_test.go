@@ -334,7 +334,7 @@ func TestReferenceExamples(t *testing.T) {
 			judged++
 		})
 	}
-	t.Logf("reference: %d judged / 3 expected", judged)
+	t.Logf("reference: pdsm-examples: %d judged / 3 expected", judged)
 	if judged != 3 {
 		t.Errorf("%d judged", judged)
 	}
