@@ -37,7 +37,7 @@ func TestHeldOut(t *testing.T) {
 	if os.Getenv("PASSERELLE_HELDOUT") == "all" {
 		draws = append(draws, "draw-1.tsv")
 	}
-	docs := map[string][]byte{}
+	docs := map[string]*Document{}
 	for _, draw := range draws {
 		tsv, err := os.ReadFile(filepath.Join("testdata", "heldout", draw))
 		if err != nil {
@@ -51,11 +51,15 @@ func TestHeldOut(t *testing.T) {
 			}
 			name, edit, want := cols[0], cols[1], cols[2]
 			if docs[name] == nil {
-				if docs[name], err = os.ReadFile(filepath.Join(dir, "cda", name)); err != nil {
+				content, err := os.ReadFile(filepath.Join(dir, "cda", name))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if docs[name], err = Read(content); err != nil {
 					t.Fatal(err)
 				}
 			}
-			doc, err := applyEdit(docs[name], edit)
+			doc, err := docs[name].edited(edit)
 			if err != nil {
 				t.Fatalf("%s: %s: %v", name, edit, err)
 			}

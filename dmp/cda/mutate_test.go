@@ -25,15 +25,20 @@ func mutate(doc []byte, mutant string) ([]byte, error) {
 }
 
 func applyEdit(doc []byte, edit string) ([]byte, error) {
-	op, rest, _ := strings.Cut(edit, " ")
-	path, arg, _ := strings.Cut(rest, " ")
-	if op == "sheet" {
-		return []byte(strings.Replace(string(doc), `href="cda.xsl"`, `href="`+path+`"`, 1)), nil
+	if href, ok := strings.CutPrefix(edit, "sheet "); ok {
+		return []byte(strings.Replace(string(doc), `href="cda.xsl"`, `href="`+href+`"`, 1)), nil
 	}
 	d, err := Read(doc)
 	if err != nil {
 		return nil, err
 	}
+	return d.edited(edit)
+}
+
+// edited applies one edit to a document that was read.
+func (d *Document) edited(edit string) ([]byte, error) {
+	op, rest, _ := strings.Cut(edit, " ")
+	path, arg, _ := strings.Cut(rest, " ")
 	path, attr, _ := strings.Cut(path, "@")
 	n := locate(d.root, strings.TrimSuffix(path, "/"))
 	if n == nil {
