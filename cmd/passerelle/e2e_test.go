@@ -60,7 +60,7 @@ func newRoute(t *testing.T, change func(*Config)) *route {
 	if p := cfg.problems(time.Now()); len(p) > 0 {
 		t.Fatal(p)
 	}
-	r.m = &Main{Config: cfg, Clock: time.Now, Random: rand.Reader, Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	r.m = &Main{Config: cfg, Clock: time.Now, Random: rand.Reader, Log: r.log.talkative(t, "the gateway")}
 	if err := r.m.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

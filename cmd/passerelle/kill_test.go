@@ -159,7 +159,7 @@ type rehearsal struct {
 func newRehearsal(t *testing.T) *rehearsal {
 	t.Helper()
 	dir := t.TempDir()
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := (&logText{}).talkative(t, "the simulators")
 	e := &env{ctx: t.Context(), out: io.Discard, err: io.Discard, clock: time.Now, random: rand.Reader, log: log}
 	w, err := startWorld(t.Context(), worldConfig{dir: dir, e: e, log: log})
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -310,7 +309,7 @@ func (r *route) start(t *testing.T) {
 	if p := r.w.config.problems(time.Now()); len(p) > 0 {
 		t.Fatal(p)
 	}
-	r.m = &Main{Config: r.w.config, Clock: time.Now, Random: rand.Reader, Log: slog.New(slog.DiscardHandler)}
+	r.m = &Main{Config: r.w.config, Clock: time.Now, Random: rand.Reader, Log: (&logText{}).talkative(t, "the gateway")}
 	if err := r.m.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

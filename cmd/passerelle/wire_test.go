@@ -52,6 +52,13 @@ func TestWire(t *testing.T) {
 		t.Errorf("%s: %s", protocol, strings.Join(leaked, "\n"))
 	}
 	t.Log(c.table())
+	everyone := testdata.Patients()
+	for _, j := range c.who {
+		everyone = append(everyone, j.patient)
+	}
+	for _, line := range tellsOf([]byte(c.log.String()), everyone) {
+		t.Errorf("the log tells who a patient is: %s", line)
+	}
 	// The taps are not deaf: those who are qualified are heard wherever they may be,
 	// and every port has said something.
 	for _, protocol := range qualifiedProtocols {

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"mime/multipart"
 	"net/http"
@@ -158,7 +157,6 @@ func (j journey) String() string {
 type crowd struct {
 	*route
 	wire *wire
-	log  *safeLog
 
 	next   int
 	own    map[string]string  // the 13 characters of each matricule → whole
@@ -171,7 +169,7 @@ type crowd struct {
 // newCrowd starts a gateway all of whose ports are tapped.
 func newCrowd(t *testing.T) *crowd {
 	t.Helper()
-	c := &crowd{route: &route{rehearsal: newRehearsal(t)}, log: &safeLog{}, own: map[string]string{}, who: map[string]journey{}, heard: map[string]map[string]bool{}}
+	c := &crowd{route: &route{rehearsal: newRehearsal(t), log: &logText{}}, own: map[string]string{}, who: map[string]journey{}, heard: map[string]map[string]bool{}}
 	c.wire = newWire(t, c.rehearsal)
 	cfg := &c.w.config
 	c.wire.tapped(cfg)
@@ -180,14 +178,14 @@ func newCrowd(t *testing.T) *crowd {
 	if p := cfg.problems(time.Now()); len(p) > 0 {
 		t.Fatal(p)
 	}
-	c.m = &Main{Config: *cfg, Clock: time.Now, Random: rand.Reader, Log: slog.New(slog.NewTextHandler(c.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	c.m = &Main{Config: *cfg, Clock: time.Now, Random: rand.Reader, Log: c.log.talkative(t, "the gateway")}
 	if err := c.m.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		c.stop()
 		if t.Failed() {
-			log := c.log.bytes()
+			log := c.log.String()
 			t.Logf("the end of the log:\n%s", log[max(0, len(log)-4000):])
 		}
 	})
