@@ -369,7 +369,7 @@ func TestHeaders(t *testing.T) {
 			if strings.HasPrefix(h.Get("Content-Type"), "text/html") && (!strings.HasPrefix(csp, "default-src 'none'; style-src 'self'") || !strings.Contains(csp, "frame-ancestors 'none'") || h.Get("X-Frame-Options") != "DENY") {
 				t.Errorf("%s: policy %q, %s", path, csp, h.Get("X-Frame-Options"))
 			}
-			if h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Referrer-Policy") != "no-referrer" || h.Get("Cross-Origin-Opener-Policy") != "same-origin" || h.Get("Cross-Origin-Resource-Policy") != "same-origin" {
+			if h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Referrer-Policy") != "same-origin" || h.Get("Cross-Origin-Opener-Policy") != "same-origin" || h.Get("Cross-Origin-Resource-Policy") != "same-origin" {
 				t.Errorf("%s: %v", path, h)
 			}
 			if path != sheetPath && h.Get("Cache-Control") != "no-store" {

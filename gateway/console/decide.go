@@ -33,30 +33,36 @@ const maxForm = 16 << 10
 type act struct {
 	title, lead, button, done words
 	danger                    bool // the button says that something ends
+	step                      string
 }
 
 var acts = map[string]act{
 	"stop": {
+		step:   gateway.EventStopped,
 		title:  words{"Arrêter un envoi", "Stop a delivery"},
 		lead:   words{"L'envoi ne sera plus réessayé. L'établissement est prévenu comme d'un échec, s'il a demandé un accusé.", "The delivery will not be tried again. The hospital is told as of a failure, if it asked for it."},
 		button: words{"Arrêter cet envoi", "Stop this delivery"}, done: words{"L'envoi est arrêté.", "The delivery is stopped."}, danger: true,
 	},
 	"replay": {
+		step:   gateway.EventReplayed,
 		title:  words{"Relancer un envoi", "Begin a delivery again"},
 		lead:   words{"L'envoi repart, avec les règles appliquées de nouveau. Rien n'est transmis deux fois : le DMP est interrogé d'abord, un courriel repart à l'identique.", "The delivery begins again, under the rules applied anew. Nothing is shown twice: the DMP is asked first, a letter leaves again as it was."},
 		button: words{"Relancer cet envoi", "Begin this delivery again"}, done: words{"L'envoi est relancé.", "The delivery begins again."},
 	},
 	"file": {
+		step:   gateway.EventFiled,
 		title:  words{"Rattacher à un patient", "File under a patient"},
 		lead:   words{"Le document part vers le logiciel de l'établissement, sous l'identité choisie.", "The document goes to the hospital software, under the chosen identity."},
 		button: words{"Rattacher à cette identité", "File under this identity"}, done: words{"Le courriel est rattaché ; son document part vers le logiciel de l'établissement.", "The mail is filed; its document goes to the hospital software."},
 	},
 	"reject": {
+		step:   gateway.EventRejected,
 		title:  words{"Écarter un courriel", "Reject a mail"},
 		lead:   words{"Le courriel sort de la quarantaine sans être intégré. Il reste conservé et consultable ici.", "The mail leaves the quarantine and is not filed. It is kept and can be read here."},
 		button: words{"Écarter ce courriel", "Reject this mail"}, done: words{"Le courriel est écarté.", "The mail is rejected."}, danger: true,
 	},
 	"keep": {
+		step:   gateway.EventKept,
 		title:  words{"Garder en quarantaine", "Keep in quarantine"},
 		lead:   words{"Le courriel reste en quarantaine. Votre note s'ajoute à sa chronologie, pour la prochaine personne.", "The mail stays in quarantine. Your note is added to its timeline, for the next person."},
 		button: words{"Enregistrer la note", "Save the note"}, done: words{"La note est enregistrée.", "The note is saved."},

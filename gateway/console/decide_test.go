@@ -137,6 +137,69 @@ func TestStopAndReplay(t *testing.T) {
 	en.has(t, "The delivery begins again.", "Begun again", "Decided by", "/stop?lang=en&amp;round=1")
 }
 
+// An address that says that something was done does not make it so (found by the
+// review of the console).
+func TestDoneIsNotSaidByAnAddress(t *testing.T) {
+	w := newWorld(t)
+	id, delivery := w.queued("EX-1", gateway.Due)
+	b := w.enter(first)
+	for _, done := range []string{"stop", "replay", "file", "nothing"} {
+		w.get(b, biology+id+"?done="+done).hides(t, `class="done"`)
+	}
+	path := biology + id + "/deliveries/" + delivery + "/stop?round=0"
+	w.post(b, path, form(t, w.get(b, path)), nil).has(t, `class="done"`)
+	w.get(w.enter(both), biology+id+"?done=stop").hides(t, `class="done"`) // somebody else
+	w.advance(6 * time.Minute)
+	w.get(b, biology+id+"?done=stop").hides(t, `class="done"`)
+}
+
+// A browser that reads slowly, or not at all, keeps nobody from the documents
+// (found by the review of the console).
+func TestSlowReaders(t *testing.T) {
+	w := newWorld(t)
+	id := w.add(item{control: "UN", document: testdata.CDA(testdata.CDAOptions{Level: 3})})
+	b := w.enter(first)
+	u, err := url.Parse(w.server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 6 { // more than there are places
+		stalled := &stalledWriter{header: http.Header{}, begun: make(chan struct{}), end: make(chan struct{})}
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.server.URL+biology+id+"/documents/0", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, cookie := range b.Jar.Cookies(u) {
+			r.AddCookie(cookie)
+		}
+		r.Host = u.Host
+		go w.server.Config.Handler.ServeHTTP(stalled, r)
+		t.Cleanup(func() { close(stalled.end) })
+		select {
+		case <-stalled.begun:
+		case <-time.After(20 * time.Second):
+			t.Fatal("who reads slowly keeps others out")
+		}
+	}
+	if a := w.get(b, biology+id+"/documents/0"); a.status != 200 {
+		t.Errorf("status %d", a.status)
+	}
+}
+
+// stalledWriter is a browser that takes nothing.
+type stalledWriter struct {
+	header     http.Header
+	begun, end chan struct{}
+}
+
+func (s *stalledWriter) Header() http.Header { return s.header }
+func (s *stalledWriter) WriteHeader(int)     {}
+func (s *stalledWriter) Write(p []byte) (int, error) {
+	close(s.begun)
+	<-s.end
+	return len(p), nil
+}
+
 // A form counts only when this page gave it to this person: anything else
 // changes nothing.
 func TestForgedDecision(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/passerelle-sante/passerelle/dmp/cda"
@@ -39,11 +40,12 @@ type attachment struct {
 	KiB        int
 }
 
-// hold waits for a place among those who read documents.
+// hold waits for a place among those who read documents. It is given back before
+// the page leaves: a browser that reads slowly must not keep others out.
 func (c *Console) hold(v *visit) (release func(), err error) {
 	select {
 	case c.heavy <- struct{}{}:
-		return func() { <-c.heavy }, nil
+		return sync.OnceFunc(func() { <-c.heavy }), nil
 	case <-v.r.Context().Done():
 		return nil, v.r.Context().Err()
 	}
@@ -96,7 +98,9 @@ func (c *Console) document(v *visit) error {
 	}
 	c.consulted(v, "document", s.ID, index)
 	v.w.Header().Set("Content-Security-Policy", documentPolicy)
-	c.render(v, http.StatusOK, "document", titleDocument, documentPage{Back: submissionURL(v, s.ID), Document: doc.Fragment(options)})
+	page := documentPage{Back: submissionURL(v, s.ID), Document: doc.Fragment(options)}
+	release()
+	c.render(v, http.StatusOK, "document", titleDocument, page)
 	return nil
 }
 
@@ -183,6 +187,7 @@ func (c *Console) mail(v *visit) error {
 		c.describe(v.lang, letter, &out)
 	}
 	c.consulted(v, "mail", s.ID, 0)
+	release()
 	c.render(v, http.StatusOK, "mail", titleMail, out)
 	return nil
 }

@@ -85,9 +85,6 @@ func (c *Console) submission(v *visit) error {
 		out.Mail = mailURL(v, s.ID)
 	}
 	out.Decides = c.mayDecide(v) == nil
-	if a, ok := acts[v.r.URL.Query().Get("done")]; ok {
-		out.Done = a.done.in(v.lang)
-	}
 	if s.State == gateway.Quarantined && out.Decides {
 		for _, name := range []string{"file", "reject", "keep"} {
 			out.Acts = append(out.Acts, link{local("/console/submissions/"+url.PathEscape(s.ID)+"/"+name, v.lang), acts[name].title.in(v.lang)})
@@ -122,6 +119,7 @@ func (c *Console) submission(v *visit) error {
 		}
 		out.Events = append(out.Events, line)
 	}
+	out.Done = c.justDone(v, events)
 	for _, n := range s.Warnings {
 		out.Warnings = append(out.Warnings, notice(v.lang, n.Code, n.Where))
 	}
@@ -129,6 +127,22 @@ func (c *Console) submission(v *visit) error {
 	c.render(v, http.StatusOK, "submission", titleSubmission, out)
 	return nil
 }
+
+// justDone confirms to a person what they decided a moment ago. The timeline says
+// whether they did: an address alone confirms nothing.
+func (c *Console) justDone(v *visit, events []gateway.Event) string {
+	a, ok := acts[v.r.URL.Query().Get("done")]
+	mine := func(e gateway.Event) bool {
+		return e.Step == a.step && e.By == v.who.NationalID && c.cfg.Clock().Sub(e.Time) < confirmFor
+	}
+	if !ok || !slices.ContainsFunc(events, mine) {
+		return ""
+	}
+	return a.done.in(v.lang)
+}
+
+// confirmFor is how long a decision is confirmed to who took it.
+const confirmFor = 5 * time.Minute
 
 func (c *Console) facts(lang string, s gateway.Submission) []fact {
 	all := []fact{
