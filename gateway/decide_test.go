@@ -435,6 +435,24 @@ func TestFileByHand(t *testing.T) {
 		}
 		must(t, d.File(t.Context(), id, u.Proposals[0].Key, because))
 	})
+	keyed := me
+	keyed.Matricule = me.Matricule[:13] + "00"
+	t.Run("fail/the gate holds its INS back", func(t *testing.T) {
+		r := newMailRoute(t)
+		id := identity(keyed)
+		id.OID = "1.2.250.1.213.1.4.8" // the key counts there
+		keyed.OID = string(id.OID)
+		r.receiver.Identities = candidates{{Identity: id}}
+		d, mail := r.quarantined(testdata.LetterOptions{Document: testdata.CDAOptions{Patient: keyed}})
+		u, err := d.Unfiled(t.Context(), mail)
+		must(t, err)
+		if len(u.Proposals) != 1 || u.Proposals[0].Err == nil {
+			t.Fatalf("%+v", u)
+		}
+		if err := d.File(t.Context(), mail, u.Proposals[0].Key, because); err == nil {
+			t.Error("filed")
+		}
+	})
 	twin, stranger := me, me
 	twin.FirstGiven, twin.GivenNames = "ZOE", "ZOE"
 	stranger.Matricule = testdata.PatientByID(testdata.PatientTrois).Matricule
@@ -549,6 +567,11 @@ func TestRejectAndKeep(t *testing.T) {
 				in, err := mss.Read(p.Raw, mss.DefaultLimits())
 				must(t, err)
 				got = in.MDN.Code
+				// Regression (found when both were landed): the receipt of a rejected
+				// mail returned its documents, for whose INS nobody vouches.
+				if bytes.Contains(p.Raw, []byte("IHE_XDM.zip")) || bytes.Contains(p.Raw, []byte("application/zip")) {
+					t.Error("the receipt returns the documents of the mail")
+				}
 			}
 			if got != tt.receipt || len(r.app.got) != 0 {
 				t.Errorf("receipt %q, want %q", got, tt.receipt)

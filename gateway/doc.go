@@ -57,7 +57,8 @@
 // two about the same thing the first counts. Stopped is told as a failure is.
 // Begun again is the same delivery in a new round: see [Decider] for which names
 // stay, so that nothing is shown twice. Nobody files under a contradicting
-// matricule, nor one twin for the other ([ins.Policy.ByHand]).
+// matricule, nor one twin for the other ([ins.Policy.ByHand]), nor what the gate
+// holds back.
 //
 // # Where we differ or had to choose
 //

@@ -155,6 +155,9 @@ func (d *Deliverer) toSender(ctx context.Context, del lease) result {
 // receipt; bare when they may not. The person vouches for them, as held when the
 // letter came.
 func (d *Deliverer) bareReceipt(ctx context.Context, v received) (bare bool, err error) {
+	if len(v.rows) == 0 {
+		return true, nil // rejected by a person: nobody vouches for what it holds
+	}
 	for _, row := range v.rows {
 		content, err := d.Gateway.Journal.Fetch(ctx, row.Digest)
 		if err != nil {

@@ -98,7 +98,7 @@ func (d Decider) Unfiled(ctx context.Context, submission string) (Unfiled, error
 	docs, err := d.documents(ctx, in)
 	if err == nil {
 		out.Received = docs[0].metadata.Patient.ByContract()
-		out.Proposals, err = d.proposals(ctx, s, out.Received)
+		out.Proposals, err = d.proposals(ctx, s, out.Received, docs)
 	}
 	if err != nil && fault.From(err).Kind == fault.Temporary {
 		return out, err
@@ -108,8 +108,8 @@ func (d Decider) Unfiled(ctx context.Context, submission string) (Unfiled, error
 }
 
 // proposals are the identities held that resemble the one received. A resemblance
-// proposes; [ins.Policy.ByHand] says whether a person may choose.
-func (d Decider) proposals(ctx context.Context, s Submission, received ins.Identity) (all []Proposal, err error) {
+// proposes; [ins.Policy.ByHand] and the gate say whether a person may choose.
+func (d Decider) proposals(ctx context.Context, s Submission, received ins.Identity, docs []opened) (all []Proposal, err error) {
 	held, err := d.Receiver.Identities.Candidates(ctx, s.Establishment.FINESSEJ, received)
 	if err != nil {
 		return nil, err
@@ -121,6 +121,11 @@ func (d Decider) proposals(ctx context.Context, s Submission, received ins.Ident
 		}
 		p := Proposal{Identity: c.Identity}
 		p.Differences, p.Err = ins.Policy{}.ByHand(received, held, i)
+		for _, doc := range docs {
+			if p.Err == nil { // as for what is filed without a person
+				p.Err = ins.Gate(doc.metadata.Patient.VouchedBy(c.Identity), ins.ToHL7)
+			}
+		}
 		if p.Key, err = d.Gateway.pairKey(s.ID, received, c.Identity); err != nil {
 			return nil, err
 		}
@@ -170,7 +175,7 @@ func (d Decider) File(ctx context.Context, submission, key string, o Opinion) er
 		return err
 	}
 	received := docs[0].metadata.Patient.ByContract()
-	all, err := d.proposals(ctx, s, received)
+	all, err := d.proposals(ctx, s, received, docs)
 	if err != nil {
 		return err
 	}

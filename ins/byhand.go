@@ -1,5 +1,7 @@
 package ins
 
+import "slices"
+
 // ByHand tells whether a person may file a received document under held[chosen],
 // and on what both differ, for the person to see and confirm. What a person
 // cannot decide is refused:
@@ -7,13 +9,13 @@ package ins
 //	INS-UNKNOWN        the identity was absorbed by another one
 //	INS-NOT-QUALIFIED  the identity held is not qualified
 //	INS-DUPLICATE      several identities hold its matricule: they are merged first
-//	INS-MISMATCH       another matricule or OID was received than it has or had; or
-//	                   none was, and birth name, first given name, birth date or sex
-//	                   is not the same
+//	INS-FORMER         the matricule received is one that it had before: no message
+//	                   carries one matricule around a document that carries another
+//	INS-MISMATCH       another matricule or OID was received than it has; or none was,
+//	                   and birth name, first given name, birth date or sex is not
+//	                   the same
 //	INS-TWINS          born together, other given names: never one for the other,
 //	                   even under one matricule, which twins are given by mistake
-//
-// A former matricule is accepted: [Policy.File] asked for INSi first.
 func (p Policy) ByHand(received Identity, held []Candidate, chosen int) ([]Difference, error) {
 	c := held[chosen]
 	switch {
@@ -39,14 +41,14 @@ func (p Policy) ByHand(received Identity, held []Candidate, chosen int) ([]Diffe
 		}
 		return exact(c.Identity, received), nil
 	}
-	for _, known := range append([]Pair{{c.Identity.Matricule, c.Identity.OID}}, c.Former...) {
-		switch {
-		case known.Matricule != received.Matricule:
-		case known.OID != received.OID:
-			return nil, &Refusal{Code: FaultMismatch, Where: TraitOID}
-		default:
-			return exact(c.Identity, received), nil
-		}
+	former := func(q Pair) bool { return q.Matricule == received.Matricule }
+	switch {
+	case c.Identity.Matricule == received.Matricule && c.Identity.OID != received.OID:
+		return nil, &Refusal{Code: FaultMismatch, Where: TraitOID}
+	case c.Identity.Matricule == received.Matricule:
+		return exact(c.Identity, received), nil
+	case slices.ContainsFunc(c.Former, former):
+		return nil, &Refusal{Code: FaultFormer, Where: TraitMatricule}
 	}
 	return nil, &Refusal{Code: FaultMismatch, Where: TraitMatricule}
 }
