@@ -70,7 +70,12 @@ func checkRefuse(j *run, v *judgement) {
 		v.that(c.code() == "AE" || c.code() == "AR", "Le message fautif « %s » est refusé, AE ou AR en MSA-1 (reçu : %q).", c.key, c.code())
 		v.that(c.ack.get("ERR", 3, 1) != "", "Le refus de « %s » porte un code d'erreur en ERR-3.", c.key)
 		v.that(len(j.zams(c)) == 0, "Aucun compte rendu ZAM ne suit le refus de « %s ».", c.key)
+		if d, known := j.taken[c.key]; known && d.err == nil {
+			v.cite(d.n)
+			v.that(d.found == 0, "Le document de « %s », refusé, n'est pas au DMP (trouvés : %d).", c.key, d.found)
+		}
 	}
+	v.cite(j.view)
 }
 
 func checkCorrelation(j *run, v *judgement) {
@@ -104,9 +109,9 @@ func checkDuplicate(j *run, v *judgement) {
 }
 
 func checkPID(j *run, v *judgement) {
-	c := j.about(v, "imagerie")[0]
+	c := j.about(v, "identite")[0]
 	v.that(c.code() == "AA", "Un message dont PID-3 porte l'INS et PID-32 vaut VALI est accepté (reçu : %q).", c.code())
-	if d, ok := j.stored(v, "lettre"); ok {
+	if d, ok := j.stored(v, "identite"); ok {
 		v.that(d.found == 1, "Son document se retrouve au DMP par l'INS du patient (trouvés : %d).", d.found)
 	}
 }
@@ -114,10 +119,8 @@ func checkPID(j *run, v *judgement) {
 func checkCharset(j *run, v *judgement) {
 	c := j.about(v, "latin9")[0]
 	v.that(c.code() == "AA", "Un message en 8859/15 (MSH-18) est accepté (reçu : %q).", c.code())
-	if v.need(j.noDMP == "", "%s", j.noDMP) {
-		d := j.taken["latin9"]
-		v.cite(d.n)
-		v.that(d.err == nil && bytes.Equal(d.content, c.cda), "Le document relu au DMP est identique, octet pour octet, à celui du message.")
+	if d, ok := j.stored(v, "latin9"); ok {
+		v.that(bytes.Equal(d.content, c.cda), "Le document relu au DMP est identique, octet pour octet, à celui du message.")
 	}
 }
 
@@ -164,9 +167,13 @@ func checkZAMMail(j *run, v *judgement) {
 	if v.need(c.code() == "AA", "« %s » n'a pas été accepté.", c.key) {
 		list := j.zam(v, c, "Z02")
 		v.that(len(list) == len(c.boxes), "« %s » : un compte rendu ZAM^Z02 par destinataire (attendus : %d, reçus : %d).", c.key, len(c.boxes), len(list))
+		var named []string
 		for _, t := range list {
-			v.that(slices.Contains(c.boxes, t.about()), "« %s » : le compte rendu nomme l'un des destinataires.", c.key)
+			named = append(named, t.about())
 			v.that(t.yes() == "Y", "« %s » : le compte rendu dit Y, puisque l'opérateur a remis le courriel (reçu : %q).", c.key, t.yes())
+		}
+		for _, box := range c.boxes {
+			v.that(slices.Contains(named, box), "« %s » : l'un des comptes rendus nomme le destinataire %s.", c.key, box)
 		}
 	}
 	if c = j.about(v, "boite absente")[0]; v.need(c.code() == "AA", "« %s » n'a pas été accepté.", c.key) {
@@ -178,6 +185,9 @@ func checkZAMRead(j *run, v *judgement) {
 	c := j.about(v, "lettre")[0]
 	if v.need(c.id != "" && c.ackErr == nil, "Le correspondant n'a pas pu rendre d'accusé de lecture.") {
 		j.one(v, c, "Z03", "Y", "le correspondant a lu")
+		for _, t := range j.zam(v, c, "Z03") {
+			v.that(t.about() == c.boxes[0], "« %s » : ce compte rendu nomme le correspondant qui a lu, et non l'autre destinataire.", c.key)
+		}
 	}
 }
 
@@ -238,12 +248,9 @@ func checkMasked(j *run, v *judgement) {
 	if !v.need(c.code() == "AA", "« %s » n'a pas été accepté.", c.key) {
 		return
 	}
-	if !v.need(len(j.zam(v, c, "Z01")) > 0, "Le sort du document masqué n'est pas connu.") {
-		return
-	}
 	if d, ok := j.stored(v, "masque dmp"); ok {
-		// A professional other than the author does not even find it.
-		v.that(d.found == 0 || slices.Contains(d.labels, "MASQUE_PS"), "Le document arrive au DMP masqué aux professionnels (MASQUE_PS).")
+		// Its author finds it; another professional would not.
+		v.that(d.found == 1 && slices.Contains(d.labels, "MASQUE_PS"), "Le document est au DMP, où son auteur le retrouve, masqué aux autres professionnels (MASQUE_PS ; trouvés : %d).", d.found)
 	}
 }
 
@@ -255,37 +262,44 @@ func checkGateDMP(j *run, v *judgement) {
 
 func checkGateMail(j *run, v *judgement) {
 	c := j.about(v, "non qualifiee courriel")[0]
-	if !v.answered(c) || !j.posts(v, 0) {
-		return
+	if v.answered(c) && j.posts(v, 0) {
+		j.nothing(v, c, c.boxes[0], "Un document qui porte un matricule non qualifié ne part pas par messagerie.")
 	}
-	l := j.letter(c, c.boxes[0])
-	if l != nil {
-		v.cite(l.n)
-	}
-	v.that(l == nil, "Un document qui porte un matricule non qualifié ne part pas par messagerie.")
 }
 
 func checkNoMatricule(j *run, v *judgement) {
-	c := j.about(v, "sans INS")[0]
-	l := j.letter(c, c.boxes[0])
-	if !v.need(l != nil, "Le courriel au professionnel sans INS qualifiée n'est pas arrivé : rien à relire.") {
+	if c := j.about(v, "sans INS")[0]; v.need(j.letter(c, c.boxes[0]) != nil, "Le courriel au professionnel sans INS qualifiée n'est pas arrivé : rien à relire.") {
+		j.nameless(v, c)
+	}
+	// A matricule that the gateway knows and may not tell.
+	c := j.about(v, "INS provisoire")[0]
+	if !v.answered(c) || !j.posts(v, 0) || !v.need(j.unread[c.boxes[0]] == "", "%s", j.unread[c.boxes[0]]) {
 		return
 	}
+	if l := j.letter(c, c.boxes[0]); l != nil {
+		j.nameless(v, c)
+		return
+	}
+	j.nothing(v, c, c.boxes[0], "« "+c.key+" » : rien ne part, donc aucun matricule.")
+}
+
+// nameless verifies that the letter of a scene names nobody by a matricule.
+func (j *run) nameless(v *judgement, c *scene) {
+	l := j.letter(c, c.boxes[0])
 	v.cite(l.n)
-	found := ""
+	found := false
 	for _, data := range l.everything() {
 		for _, p := range j.target.Patients {
-			if p.Matricule != "" && bytes.Contains(data, []byte(p.Matricule)) {
-				found = p.ID
-			}
+			// The thirteen digits without the key are a matricule too.
+			found = found || len(p.Matricule) >= 13 && bytes.Contains(data, []byte(p.Matricule[:13]))
 		}
 	}
-	v.that(found == "", "Sans INS qualifiée, ni l'enveloppe, ni le texte, ni l'archive du courriel ne portent de matricule.")
+	v.that(!found, "« %s », INS non qualifiée : ni l'enveloppe, ni le texte, ni l'archive du courriel ne portent de matricule.", c.key)
 	ids := strings.Join(l.xpath(pathPatientID), " ")
-	v.that(!strings.Contains(ids, "1.2.250.1.213.1.4."), "METADATA.XML ne nomme pas le patient par une autorité de l'INS.")
+	v.that(!strings.Contains(ids, "1.2.250.1.213.1.4."), "« %s » : METADATA.XML ne nomme pas le patient par une autorité de l'INS.", c.key)
 	for _, cda := range l.cdas() {
 		root, err := parseXML(cda)
-		v.that(err == nil && !strings.Contains(strings.Join(xpath(root, pathCDAPerson+"/@root"), " "), "1.2.250.1.213.1.4."), "Le CDA joint ne porte pas d'INS.")
+		v.that(err == nil && !strings.Contains(strings.Join(xpath(root, pathCDAPerson+"/@root"), " "), "1.2.250.1.213.1.4."), "« %s » : le CDA joint ne porte pas d'INS.", c.key)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 var _ = register(map[string]check{
 	"mss-tls":           checkTLS,
+	"mss-suites":        checkSuites,
 	"mss-smtp":          checkSMTP,
 	"mss-imap":          checkIMAP,
 	"mss-bal-app":       checkBALApp,
@@ -58,6 +59,29 @@ var leaving = []struct {
 	{"lettre corrigee", 0, false, "11490-0", "O"},
 }
 
+// posted are the letters that MSS/CONF.05 waits for: those above, and one that
+// no other scenario reads.
+var posted = []string{"lettre", "biologie courriel", "sans reponse", "sans INS", "lettre corrigee", "courriel simple"}
+
+// suites are those that MSS/CONF.03 lists; TLS 1.3 has its own, and RFC 5746 a
+// signal that is none.
+var suites = []string{"C030", "C02F", "C028", "C027", "009F", "009E", "1301", "1302", "1303", "00FF"}
+
+func checkSuites(j *run, v *judgement) {
+	j.submitted(v, func(s submission, what string) {
+		if !v.need(len(s.Offered) > 0, "Le bac à sable ne montre pas les suites offertes.") {
+			return
+		}
+		var others []string
+		for _, one := range s.Offered {
+			if !slices.Contains(suites, strings.ToUpper(one)) {
+				others = append(others, one)
+			}
+		}
+		v.that(len(others) == 0, "%s : aucune autre suite que celles de la liste n'est offerte (offertes : %s ; hors liste : %s).", what, strings.Join(s.Offered, " "), strings.Join(others, " "))
+	})
+}
+
 // each gives every letter that left; what did not come cannot be read.
 func (j *run) each(v *judgement, see func(l *letter, i int, what string)) {
 	for i, want := range leaving {
@@ -80,6 +104,23 @@ func (j *run) each(v *judgement, see func(l *letter, i int, what string)) {
 func (j *run) posts(v *judgement, box int) bool {
 	c := j.script.scene["lettre"]
 	return v.need(j.letter(c, c.boxes[box]) != nil, "Le courriel ordinaire n'est pas arrivé non plus : rien n'est prouvé.")
+}
+
+// nothing verifies that a letter that must not leave is not in a mailbox: the
+// letter of the scene, or one of which nobody can say what it is about.
+func (j *run) nothing(v *judgement, c *scene, box, claim string) {
+	v.cite(j.views[box])
+	if !v.need(j.unread[box] == "", "%s", j.unread[box]) {
+		return
+	}
+	found := 0
+	for _, l := range j.boxes[box] {
+		if l.carries(c.doc) || !l.isReport() && !slices.ContainsFunc(j.script.order, func(key string) bool { return l.carries(j.script.scene[key].doc) }) {
+			v.cite(l.n)
+			found++
+		}
+	}
+	v.that(found == 0, "%s (courriels trouvés dans la boîte : %d)", claim, found)
 }
 
 func checkHeaderINS(j *run, v *judgement) {
@@ -233,16 +274,18 @@ func checkTLS(j *run, v *judgement) {
 }
 
 func checkSMTP(j *run, v *judgement) {
-	for _, want := range leaving {
-		c := j.about(v, want.key)[0]
+	for _, key := range posted {
+		c := j.about(v, key)[0]
 		if !v.need(c.code() == "AA", "Le message « %s » n'a pas été accepté.", c.key) {
 			continue
 		}
-		l := j.letter(c, c.boxes[want.box])
-		if l != nil {
-			v.cite(l.n)
+		for _, box := range c.boxes {
+			l := j.letter(c, box)
+			if l != nil {
+				v.cite(l.n)
+			}
+			v.that(l != nil, "Le courriel « %s » est dans la boîte %s.", c.key, box)
 		}
-		v.that(l != nil, "Le courriel « %s » est dans la boîte de son destinataire.", c.key)
 	}
 	j.submitted(v, func(s submission, what string) {
 		v.that(strings.HasPrefix(s.TLS, "TLS "), "%s : soumis après STARTTLS.", what)
@@ -252,6 +295,7 @@ func checkSMTP(j *run, v *judgement) {
 func checkIMAP(j *run, v *judgement) {
 	c := j.about(v, "recu")[0]
 	flags, known := j.state[c.id]
+	v.cite(j.views[j.target.Operator.GatewayMailbox])
 	if v.need(known, "La boîte de la passerelle ne se laisse pas relire : le courriel reçu n'y est pas listé.") {
 		v.that(slices.Contains(flags, `\Seen`), `Le courriel reçu porte l'indicateur \Seen, que seul IMAP (après STARTTLS) peut poser.`)
 	}
@@ -326,24 +370,15 @@ func checkPatientLetter(j *run, v *judgement) {
 
 func checkPatientRefused(j *run, v *judgement) {
 	c := j.about(v, "patient sans INS")[0]
-	if !v.answered(c) || !j.posts(v, 1) {
-		return
+	if v.answered(c) && j.posts(v, 1) {
+		j.nothing(v, c, j.script.patientBox(), "Sans INS qualifiée, aucun courriel ne part vers la boîte citoyenne.")
 	}
-	l := j.letter(c, j.script.patientBox())
-	if l != nil {
-		v.cite(l.n)
-	}
-	v.that(l == nil, "Sans INS qualifiée, aucun courriel ne part vers la boîte citoyenne.")
 }
 
 func checkInvisible(j *run, v *judgement) {
 	c := j.about(v, "invisible")[0]
 	if v.answered(c) && j.posts(v, 1) {
-		l := j.letter(c, j.script.patientBox())
-		if l != nil {
-			v.cite(l.n)
-		}
-		v.that(l == nil, "INVISIBLE_PATIENT : le document n'arrive pas dans la boîte du patient, même demandé.")
+		j.nothing(v, c, j.script.patientBox(), "INVISIBLE_PATIENT : le document n'arrive pas dans la boîte du patient, même demandé.")
 	}
 	if c = j.about(v, "invisible courriel")[0]; v.need(c.code() == "AA", "« %s » n'a pas été accepté.", c.key) {
 		l := j.letter(c, c.boxes[0])
@@ -356,14 +391,9 @@ func checkInvisible(j *run, v *judgement) {
 
 func checkMaskedMail(j *run, v *judgement) {
 	c := j.about(v, "masque")[0]
-	if !v.answered(c) || !j.posts(v, 0) {
-		return
+	if v.answered(c) && j.posts(v, 0) {
+		j.nothing(v, c, c.boxes[0], "MASQUE_PS : aucun courriel ne part vers un professionnel.")
 	}
-	l := j.letter(c, c.boxes[0])
-	if l != nil {
-		v.cite(l.n)
-	}
-	v.that(l == nil, "MASQUE_PS : aucun courriel ne part vers un professionnel.")
 }
 
 func checkInboundMDM(j *run, v *judgement) {
@@ -385,13 +415,23 @@ func checkInboundDetect(j *run, v *judgement) {
 	with, without := j.about(v, "recu")[0], j.about(v, "recu sans archive")[0]
 	if v.need(with.ackErr == nil && without.ackErr == nil, "Les courriels n'ont pas pu être déposés.") {
 		v.that(len(j.filed(with)) > 0, "Le courriel qui porte une archive IHE XDM est reconnu : un MDM part vers l'établissement.")
-		v.that(len(j.filed(without)) == 0, "Le courriel sans archive ne produit pas de MDM.")
+		v.cite(j.view)
+		// A gateway that makes a document of it gives it an id of its own.
+		others := len(j.filed(without))
+		for _, t := range j.told {
+			if t.m.get("MSH", 9, 1) == "MDM" && !j.explained(t) {
+				v.cite(t.n)
+				others++
+			}
+		}
+		v.that(others == 0, "Le courriel sans archive ne produit pas de MDM (MDM sans courriel à archive : %d).", others)
 	}
 }
 
 func checkInboundPatient(j *run, v *judgement) {
 	c := j.about(v, "recu autre patient")[0]
 	if v.need(c.ackErr == nil, "Le courriel n'a pas pu être déposé.") {
+		v.cite(j.view)
 		v.that(len(j.filed(c)) == 0, "Un courriel dont METADATA.XML nomme un autre patient que le CDA n'est rangé dans aucun dossier.")
 	}
 	right := j.about(v, "recu")[0]
@@ -413,9 +453,14 @@ func checkInboundMDN(j *run, v *judgement) {
 		return
 	}
 	v.cite(l.n)
-	said := strings.ToLower(l.disposition("Disposition"))
-	v.that(strings.Contains(said, "processed") && !strings.Contains(said, "error") && l.disposition("Error") == "", "L'accusé dit que le document est intégré (Disposition : %q).", said)
+	said := l.disposition("Disposition")
+	v.that(strings.Contains(strings.ToLower(said), "processed") && !l.refuses(), "L'accusé dit que le document est intégré (Disposition : %q).", said)
 	v.that(strings.Contains(l.disposition("Original-Message-ID"), c.id), "L'accusé nomme le Message-ID du courriel d'origine.")
+	other := j.about(v, "recu autre patient")[0]
+	if l := j.receipt(other); l != nil {
+		v.cite(l.n)
+		v.that(l.refuses(), "Aucun accusé ne dit intégré un document que l'établissement n'a pas acquitté (« %s »).", other.key)
+	}
 }
 
 func checkInboundMDNError(j *run, v *judgement) {
@@ -433,5 +478,5 @@ func checkInboundMDNError(j *run, v *judgement) {
 		return
 	}
 	v.cite(l.n)
-	v.that(l.disposition("Error") != "" || strings.Contains(strings.ToLower(l.disposition("Disposition")), "error"), "L'accusé porte l'erreur, et non un succès.")
+	v.that(l.refuses(), "L'accusé porte l'erreur, et non un succès.")
 }

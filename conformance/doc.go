@@ -25,9 +25,15 @@
 // Everything that is exchanged is kept under the folder of the run as it
 // happens, one file for the same bytes, with its digest; run.json is written
 // last, so that a folder that has one is whole. A run that is stopped leaves
-// evidence and no run.json; nothing is resumed. Identifiers come from the clock:
-// a sandbox can be judged again and again, one run at a time, since runs turn
-// the same knobs. The knobs that a run turned are put back.
+// evidence and no run.json; nothing is resumed, and a folder that holds anything
+// is refused. Identifiers come from the clock: a sandbox can be judged again and
+// again, one run at a time, since runs turn the same knobs; a sandbox where a
+// fault is set is refused (CONF-BUSY). The knobs that a run turned are put back.
+//
+// That something did not leave is said with the list where it was looked for, and
+// only when an ordinary thing did leave by the same way. In a mailbox where
+// nothing must come, a letter of which nobody can say what it is about counts as
+// the one that must not come.
 //
 // Reports hide matricules and show no base64. Files of evidence are whole, for
 // their owner only. No token is kept.
@@ -43,6 +49,11 @@
 //     since it is through the gateway that a matricule leaves.
 //   - MSS/CONF.06 is judged by the flag \Seen, which only IMAP can set on the
 //     operator of the sandbox, and that operator takes no login before STARTTLS.
+//   - MSS/CONF.03 is judged on the suites that the client offers by SMTP; those of
+//     TLS 1.3 are taken, since MSS/CONF.02 allows it, and the size of the groups is
+//     not seen.
+//   - PSC.08 is judged on the first redirection of a login; its state, nonce and
+//     challenge are not kept.
 //   - "No matricule" is searched for in headers, texts, entries and XML, decoded,
 //     but not inside the compressed streams of a PDF.
 //   - By default the exit status counts automated scenarios only, because nobody

@@ -68,7 +68,7 @@ func (r *recorder) keep(data []byte) Bytes {
 	}
 	sum := sha256.Sum256(data)
 	b := Bytes{Size: len(data), SHA256: hex.EncodeToString(sum[:])}
-	b.File = filepath.ToSlash(filepath.Join(evidenceFolder, b.SHA256[:24]+".bin"))
+	b.File = filepath.ToSlash(filepath.Join(evidenceFolder, b.SHA256[:24]+".txt"))
 	path := filepath.Join(r.dir, filepath.FromSlash(b.File))
 	if _, err := os.Stat(path); err == nil {
 		return b

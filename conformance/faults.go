@@ -1,12 +1,18 @@
 package conformance
 
+import "errors"
+
 // Codes of what stops a judgement; what is judged has verdicts, not faults.
 const (
 	FaultCatalogue = "CONF-CATALOGUE"
 	FaultTarget    = "CONF-TARGET"
 	FaultWire      = "CONF-WIRE"
 	FaultRun       = "CONF-RUN"
+	FaultBusy      = "CONF-BUSY"
 )
+
+// ErrFolder says that the folder of a run holds something already.
+var ErrFolder = errors.New("the folder is not empty")
 
 // Fault is why nothing could be judged.
 type Fault struct {

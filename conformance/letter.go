@@ -186,7 +186,7 @@ func (l *letter) messageID() string { return strings.Trim(l.head("Message-ID"), 
 // text is the readable body.
 func (l *letter) text() string {
 	for _, p := range l.parts {
-		if p.kind == "text/plain" && p.name == "" {
+		if strings.HasPrefix(p.kind, "text/") && p.name == "" {
 			return string(p.content)
 		}
 	}

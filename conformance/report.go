@@ -183,6 +183,17 @@ func isBase64(c byte) bool {
 
 var verdictClass = map[Verdict]string{Conform: "ok", NotConform: "ko", NotTested: "nt", NotConcern: "so"}
 
+func (r *Result) those(wanted func(Judged) bool) (list []Judged) {
+	for _, one := range r.Requirements {
+		for _, s := range one.Scenarios {
+			if wanted(s) {
+				list = append(list, s)
+			}
+		}
+	}
+	return list
+}
+
 // HTML is the report to read and to print: one file that fetches nothing.
 func (r *Result) HTML(dir string) ([]byte, error) {
 	zone, err := time.LoadLocation("Europe/Paris")
@@ -204,10 +215,23 @@ func (r *Result) HTML(dir string) ([]byte, error) {
 		}
 	}
 	t, err := template.New("report.html").Funcs(template.FuncMap{
-		"class":  func(v Verdict) string { return verdictClass[v] },
-		"mask":   r.Mask,
-		"at":     func(t time.Time) string { return t.In(zone).Format("02/01/2006 15:04:05.000") },
-		"show":   func(b Bytes) string { return r.excerpt(dir, b) },
+		"class": func(v Verdict) string { return verdictClass[v] },
+		"mask":  r.Mask,
+		"at":    func(t time.Time) string { return t.In(zone).Format("02/01/2006 15:04:05.000") },
+		"show":  func(b Bytes) string { return r.excerpt(dir, b) },
+		"label": func(n int) string {
+			if n < 1 || n > len(r.Exchanges) {
+				return ""
+			}
+			return r.Mask(r.Exchanges[n-1].Label)
+		},
+		"blamed": func() []Judged {
+			wrong := r.those(func(s Judged) bool { return s.Verdict == NotConform })
+			return append(wrong, r.those(func(s Judged) bool { return s.Verdict == NotTested && s.Mode == Automated })...)
+		},
+		"toBring": func() []Judged {
+			return r.those(func(s Judged) bool { return s.Verdict == NotTested && s.Mode != Automated })
+		},
 		"cited":  func(n int) bool { return cited[n] },
 		"kinds":  func() []Verdict { return []Verdict{Conform, NotConform, NotTested, NotConcern} },
 		"themes": func() []string { return themes },
@@ -228,7 +252,9 @@ type junitSuites struct {
 	Name     string       `xml:"name,attr"`
 	Tests    int          `xml:"tests,attr"`
 	Failures int          `xml:"failures,attr"`
+	Errors   int          `xml:"errors,attr"` // none: what was not judged is a skip
 	Skipped  int          `xml:"skipped,attr"`
+	Time     string       `xml:"time,attr"` // of the whole run: scenes are shared, a scenario has no time of its own
 	Suites   []junitSuite `xml:"testsuite"`
 }
 
@@ -236,6 +262,7 @@ type junitSuite struct {
 	Name     string      `xml:"name,attr"`
 	Tests    int         `xml:"tests,attr"`
 	Failures int         `xml:"failures,attr"`
+	Errors   int         `xml:"errors,attr"`
 	Skipped  int         `xml:"skipped,attr"`
 	Time     string      `xml:"timestamp,attr"`
 	Cases    []junitCase `xml:"testcase"`
@@ -256,13 +283,14 @@ type junitProperty struct {
 
 type junitText struct {
 	Message string `xml:"message,attr"`
+	Type    string `xml:"type,attr,omitempty"`
 	Text    string `xml:",chardata"`
 }
 
 // JUnit is the report for the continuous integration of a vendor: one case a
 // scenario. The failure of a PEUT is a skip.
 func (r *Result) JUnit() ([]byte, error) {
-	all := junitSuites{Name: r.DSR}
+	all := junitSuites{Name: r.DSR, Time: fmt.Sprintf("%.3f", r.Ended.Sub(r.Began).Seconds())}
 	suites := map[string]*junitSuite{}
 	order := []string{}
 	for _, one := range r.Requirements {
@@ -283,7 +311,7 @@ func (r *Result) JUnit() ([]byte, error) {
 						failed = append(failed, r.Mask(a.Text))
 					}
 				}
-				c.Failure = &junitText{reason, strings.Join(failed, "\n")}
+				c.Failure = &junitText{reason, string(s.Verdict), strings.Join(failed, "\n")}
 				suite.Failures++
 			case s.Verdict != Conform:
 				c.Skipped = &junitText{Message: string(s.Verdict) + " : " + reason}

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,10 +39,14 @@ type run struct {
 	boxes  map[string][]*letter       // by mailbox, this run only
 	seen   map[string]map[string]bool // ids already fetched, or older than this run, by mailbox
 	state  map[string][]string        // flags of the gateway's mailbox by Message-ID
+	views  map[string]int             // last listing of each mailbox: exchange
+	unread map[string]string          // why a mailbox could not be listed
+	view   int                        // last list of what the hospital received
 	subs   []submission
-	noDMP  string // why the DMP is not looked at
-	noLink string // why its link is not cut
-	queued bool   // a ZAM came while the link was cut
+	psc    *redirection // where a login begins; nil when the target has none
+	noDMP  string       // why the DMP is not looked at
+	noLink string       // why its link is not cut
+	queued bool         // a ZAM came while the link was cut
 	taken  map[string]document
 	before document // what will be deleted, before it is
 }
@@ -52,8 +57,9 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if c.Clock == nil || c.Sleep == nil || c.Catalogue == nil || c.Out == "" || c.Quiet <= 0 || c.Wait <= 0 {
 		return nil, &Fault{FaultRun, "configuration", errors.New("a judgement needs Clock, Sleep, Catalogue, Out, Quiet and Wait")}
 	}
-	if _, err := os.Stat(filepath.Join(c.Out, runFile)); err == nil {
-		return nil, &Fault{FaultRun, c.Out, errors.New("the folder already holds a run")}
+	// The evidence of two runs would mix.
+	if list, err := os.ReadDir(c.Out); err == nil && len(list) > 0 {
+		return nil, &Fault{FaultRun, c.Out, ErrFolder}
 	}
 	if err := os.MkdirAll(filepath.Join(c.Out, evidenceFolder), 0o700); err != nil {
 		return nil, &Fault{FaultRun, c.Out, err}
@@ -69,7 +75,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	began := c.Clock()
 	rec := &recorder{dir: c.Out, clock: c.Clock}
 	j := &run{Config: c, target: c.Target, known: map[string]bool{}, boxes: map[string][]*letter{}, seen: map[string]map[string]bool{},
-		state: map[string][]string{}, taken: map[string]document{},
+		state: map[string][]string{}, taken: map[string]document{}, views: map[string]int{}, unread: map[string]string{},
 		wire: &wire{target: c.Target, client: client, rec: rec, last: map[string][32]byte{}, lastN: map[string]int{}}}
 	j.script = newScript(c.Target, began.UnixMilli())
 	if err := j.playAll(ctx); err != nil {
@@ -84,9 +90,13 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 }
 
 func (j *run) playAll(ctx context.Context) error {
-	var view json.RawMessage
-	if _, err := j.wire.json(ctx, "Messages reçus par l'établissement", j.target.Hospital.Messages, &view); err != nil {
+	// What the hospital was told before is not about this run.
+	if err := j.lookHospital(ctx); err != nil {
 		return &Fault{FaultWire, "hospital.messages", err}
+	}
+	j.told = nil
+	if err := j.ready(ctx); err != nil {
+		return err
 	}
 	if err := j.wire.login(ctx); err != nil {
 		j.noDMP = "Le DMP ne peut pas être relu : aucun jeton obtenu."
@@ -113,7 +123,7 @@ func (j *run) playAll(ctx context.Context) error {
 	again, n, _ := j.wire.mllp(ctx, "Même message une seconde fois", bio.message)
 	bio.again, bio.n = again, append(bio.n, n)
 	if j.noDMP == "" {
-		j.before = j.wire.document(ctx, j.script.me, j.script.scene["imagerie"].doc, false)
+		j.before = j.wire.document(ctx, j.script.me, j.script.scene["imagerie"], false)
 	}
 	for _, key := range j.script.second() {
 		j.play(ctx, j.script.scene[key])
@@ -122,10 +132,35 @@ func (j *run) playAll(ctx context.Context) error {
 		return err
 	}
 	// What must not have come had at least this long.
+	_ = j.lookHospital(ctx)
 	j.lookBoxes(ctx, true)
 	j.lookDMP(ctx)
 	j.lookSubmissions(ctx)
+	j.lookLogin(ctx)
 	return ctx.Err()
+}
+
+// ready refuses a sandbox where a fault is still set, by a person or by another
+// run: the system that is judged would be blamed for it.
+func (j *run) ready(ctx context.Context) error {
+	if j.target.Control == "" {
+		return nil
+	}
+	var view struct {
+		Knobs []struct {
+			Path  string          `json:"path"`
+			State json.RawMessage `json:"state"`
+		} `json:"knobs"`
+	}
+	if _, err := j.wire.json(ctx, "Réglages du bac à sable", j.target.Control, &view); err != nil {
+		return nil // another control than ours: the knobs that do not answer say so in the report
+	}
+	for _, k := range view.Knobs {
+		if state := strings.TrimSpace(string(k.State)); strings.HasSuffix(k.Path, "/faults") && state != "[]" && state != "null" && state != "" {
+			return &Fault{FaultBusy, k.Path, nil}
+		}
+	}
+	return nil
 }
 
 // cutLink sends a document while the DMP does not answer, then repairs it.
@@ -144,7 +179,7 @@ func (j *run) cutLink(ctx context.Context) {
 	}
 	j.play(ctx, c)
 	_ = j.Sleep(ctx, 300*time.Millisecond)
-	j.lookHospital(ctx)
+	_ = j.lookHospital(ctx)
 	j.queued = len(j.zams(c)) == 0
 	if err := j.wire.control(context.WithoutCancel(ctx), "DELETE", "/dmp/faults", nil); err != nil {
 		j.noLink = "Le lien avec le DMP n'a pas pu être rétabli."
@@ -170,7 +205,7 @@ func (j *run) await(ctx context.Context, each func()) error {
 	began := j.Clock()
 	last, left := began, -1
 	for {
-		j.lookHospital(ctx)
+		_ = j.lookHospital(ctx)
 		j.lookBoxes(ctx, false)
 		if each != nil {
 			each()
@@ -216,7 +251,7 @@ func (j *run) missing() (n int) {
 	return n
 }
 
-func (j *run) lookHospital(ctx context.Context) {
+func (j *run) lookHospital(ctx context.Context) error {
 	var view struct {
 		Messages []struct {
 			Raw string `json:"raw"`
@@ -230,8 +265,9 @@ func (j *run) lookHospital(ctx context.Context) {
 	}
 	n, err := j.wire.json(ctx, "Messages reçus par l'établissement", link, &view)
 	if err != nil {
-		return // looked at again; what stays missing is said
+		return err // looked at again; what stays missing is said
 	}
+	j.view = n
 	for _, m := range view.Messages {
 		t := told{raw: []byte(m.Raw), m: readER7([]byte(m.Raw)), ack: readER7([]byte(m.Ack)).get("MSA", 1, 0), n: n}
 		if key := t.control() + "\x00" + t.ack; !j.known[key] {
@@ -239,10 +275,20 @@ func (j *run) lookHospital(ctx context.Context) {
 			j.told = append(j.told, t)
 		}
 	}
+	return nil
 }
 
 func (j *run) mailbox(address string) string {
 	return j.target.Operator.Mailboxes + "/" + url.PathEscape(address)
+}
+
+// boxName is how a mailbox is named to readers: that of the patient has a
+// matricule in it.
+func (j *run) boxName(box string) string {
+	if box == j.script.patientBox() {
+		return "du patient"
+	}
+	return box
 }
 
 func (j *run) mark(box, id string) {
@@ -269,8 +315,14 @@ func (j *run) mails(ctx context.Context, box string, each func(id, raw, messageI
 			Flags     []string `json:"flags"`
 		} `json:"messages"`
 	}
-	if _, err := j.wire.json(ctx, "Boîte aux lettres", j.mailbox(box), &view); err != nil {
-		return // a mailbox that does not exist yet
+	n, err := j.wire.json(ctx, "Liste de la boîte "+j.boxName(box), j.mailbox(box), &view)
+	j.views[box] = n
+	delete(j.unread, box)
+	if err != nil {
+		if !errors.Is(err, errNotFound) { // a mailbox that does not exist yet holds nothing
+			j.unread[box] = "La boîte " + j.boxName(box) + " n'a pas pu être relue."
+		}
+		return
 	}
 	for _, m := range view.Messages {
 		each(m.ID, m.Raw, m.MessageID, m.Flags)
@@ -297,7 +349,7 @@ func (j *run) lookBoxes(ctx context.Context, all bool) {
 			if j.seen[box][id] {
 				return
 			}
-			data, n, err := j.wire.http(ctx, "Courriel de la boîte", "GET", raw, "", nil)
+			data, n, err := j.wire.http(ctx, "Courriel de la boîte "+j.boxName(box), "GET", raw, "", nil)
 			if err != nil {
 				return
 			}
@@ -346,18 +398,19 @@ func (j *run) lookDMP(ctx context.Context) {
 		if !c.sent || c.letter != nil || slices.Contains([]string{"dmp ferme", "sans INS"}, key) {
 			continue
 		}
-		j.taken[key] = j.wire.document(ctx, j.script.me, c.doc, slices.Contains([]string{"imagerie", "remplacement", "latin9"}, key))
+		j.taken[key] = j.wire.document(ctx, j.script.me, c, slices.Contains([]string{"imagerie", "remplacement", "latin9"}, key))
 	}
 }
 
 // submission is what the operator says of one letter that was submitted.
 type submission struct {
-	Certificate string `json:"certificate"`
-	TLS         string `json:"tls"`
-	Suite       string `json:"suite"`
-	Login       string `json:"login"`
-	From        string `json:"from"`
-	MessageID   string `json:"message_id"`
+	Certificate string   `json:"certificate"`
+	TLS         string   `json:"tls"`
+	Suite       string   `json:"suite"`
+	Offered     []string `json:"offered"` // suites of the client, in hexadecimal
+	Login       string   `json:"login"`
+	From        string   `json:"from"`
+	MessageID   string   `json:"message_id"`
 	Recipients  []struct {
 		Address string `json:"address"`
 		Notify  string `json:"notify"`
@@ -405,6 +458,18 @@ func (j *run) filed(c *scene) (list []told) {
 	return list
 }
 
+// explained tells whether an MDM is the document of a letter of this run that
+// may, or at least could, be taken for one; another patient's is judged apart.
+func (j *run) explained(t told) bool {
+	for _, key := range j.script.order {
+		c := j.script.scene[key]
+		if c.letter != nil && key != "recu sans archive" && (t.m.get("TXA", 12, 1) == c.doc || bytes.Equal(embedded(t), c.cda)) {
+			return true
+		}
+	}
+	return false
+}
+
 // letter is that of one scene in one mailbox.
 func (j *run) letter(c *scene, box string) *letter {
 	for _, l := range j.boxes[box] {
@@ -429,6 +494,11 @@ func (j *run) receipt(c *scene) *letter {
 		}
 	}
 	return nil
+}
+
+// refuses tells whether a receipt says an error.
+func (l *letter) refuses() bool {
+	return l.disposition("Error") != "" || strings.Contains(strings.ToLower(l.disposition("Disposition")), "error")
 }
 
 // disposition is one field of message/disposition-notification.

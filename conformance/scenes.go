@@ -129,6 +129,7 @@ func (s *script) write() {
 	s.hl7("biologie", testdata.MessageOptions{Flags: toDMP, Document: testdata.CDAOptions{Level: 3}}, "Z01 Y")
 	s.hl7("imagerie", testdata.MessageOptions{Flags: toDMP, Document: doc(imaging)}, "Z01 Y")
 	s.hl7("latin9", testdata.MessageOptions{Flags: toDMP, Document: doc(discharge), Charset: testdata.Latin9}, "Z01 Y")
+	s.hl7("identite", testdata.MessageOptions{Flags: toDMP, Document: doc(imaging)}, "Z01 Y")
 	closed := testdata.PatientByID(testdata.PatientClosed)
 	s.hl7("dmp ferme", testdata.MessageOptions{Flags: toDMP, Patient: closed, Document: testdata.CDAOptions{Kind: imaging, Patient: closed}}, "Z01 N")
 
@@ -150,12 +151,16 @@ func (s *script) write() {
 	nobody := testdata.PatientByID(testdata.PatientNoINS)
 	s.hl7("sans INS", testdata.MessageOptions{Flags: toPro, Patient: nobody, Document: testdata.CDAOptions{Kind: imaging, Patient: nobody, NoINS: true},
 		Recipients: to(s.toDoctor("sansins"))}, "Z02 Y").arrives()
+	// The matricule is in the message, not in the document.
+	s.hl7("INS provisoire", testdata.MessageOptions{Flags: toPro, Reliability: []string{"PROV"}, Document: testdata.CDAOptions{Kind: imaging, NoINS: true},
+		Recipients: to(s.toDoctor("provisoire"))}, "Z02 Y").arrives()
 	s.hl7("patient sans INS", testdata.MessageOptions{Flags: toCitizen, Patient: s.me, NoINS: true, Reliability: []string{"PROV"},
 		Document: testdata.CDAOptions{Kind: imaging, NoINS: true}, Recipients: to(s.toPatient())})
 
 	// Letters.
 	s.hl7("lettre", testdata.MessageOptions{Document: doc(discharge), Recipients: to(s.toDoctor("lettre"), s.toPatient()),
 		Flags: testdata.Flags{"DESTMSSANTEPS": "Y", "DESTMSSANTEPAT": "Y", "ACK_LECTURE_MSS": "Y"}}, "Z01 Y", "Z02 Y", "Z02 Y", "Z03 Y").arrives()
+	s.hl7("courriel simple", testdata.MessageOptions{Flags: toPro, Document: doc(imaging), Recipients: to(s.toDoctor("simple"))}, "Z02 Y").arrives()
 	s.hl7("biologie courriel", testdata.MessageOptions{Flags: toPro, Document: testdata.CDAOptions{Level: 3}, Recipients: to(s.toDoctor("biologie"))}, "Z02 Y").arrives()
 	s.hl7("sans reponse", testdata.MessageOptions{Flags: toCitizen, Document: doc(discharge), Recipients: to(s.toPatient()), PatientNoReply: true}, "Z02 Y").arrives()
 	_, domain, _ := strings.Cut(s.doctor.Mailbox, "@")
@@ -169,12 +174,12 @@ func (s *script) write() {
 		Flags: testdata.Flags{"INVISIBLE_PATIENT": "Y", "DESTDMP": "N", "DESTMSSANTEPS": "Y"}}, "Z02 Y").arrives()
 	s.hl7("masque", testdata.MessageOptions{Document: doc(discharge), Recipients: to(s.toDoctor("masque")),
 		Flags: testdata.Flags{"MASQUE_PS": "Y", "DESTDMP": "N", "DESTMSSANTEPS": "Y"}})
-	s.hl7("masque dmp", testdata.MessageOptions{Document: doc(imaging), Flags: testdata.Flags{"MASQUE_PS": "Y"}}, "Z01 Y")
+	s.hl7("masque dmp", testdata.MessageOptions{Document: testdata.CDAOptions{Kind: discharge, Author: s.doctor}, Flags: testdata.Flags{"MASQUE_PS": "Y"}}, "Z01 Y")
 
 	// Letters of correspondents.
 	s.incoming("recu", testdata.LetterOptions{Document: doc(imaging), WantMDN: true}, true, true)
 	trois := testdata.PatientByID(testdata.PatientTrois)
-	s.incoming("recu autre patient", testdata.LetterOptions{Document: doc(imaging), Metadata: &trois}, false, false)
+	s.incoming("recu autre patient", testdata.LetterOptions{Document: doc(imaging), Metadata: &trois, WantMDN: true}, false, false)
 	s.incoming("recu sans archive", testdata.LetterOptions{Document: doc(imaging), Archive: testdata.ArchiveNone}, false, false)
 }
 

@@ -24,8 +24,12 @@ import (
 type Target struct {
 	Version int `json:"version"`
 	Gateway struct {
-		MLLP string `json:"mllp"`
+		MLLP  string `json:"mllp"`
+		HTTPS string `json:"https"`
 	} `json:"gateway"`
+	PSC struct {
+		Authorization string `json:"authorization"`
+	} `json:"psc"`
 	Hospital struct {
 		Messages string `json:"messages"`
 	} `json:"hospital"`
@@ -47,6 +51,7 @@ type Target struct {
 	Patients []testdata.Patient `json:"patients"`
 
 	Product Product `json:"-"`
+	Login   string  `json:"-"` // where a browser begins a login; empty: not looked at
 }
 
 // Product is what the vendor of a system says of it, so that the same suite
@@ -58,6 +63,7 @@ type Product struct {
 	Sandbox       string         `yaml:"sandbox" json:"-"`           // the file of the outside world it is plugged into
 	MLLP          string         `yaml:"mllp" json:"-"`              // instead of that of the sandbox
 	Mailbox       string         `yaml:"mailbox" json:"-"`           // same
+	Login         string         `yaml:"login" json:"-"`             // where a browser begins a login by Pro Santé Connect
 	Profiles      []string       `yaml:"profiles" json:"profiles"`   // declared; empty: all
 	NotApplicable []NotConcerned `yaml:"not_applicable" json:"-"`    // with a reason each
 	Reference     string         `yaml:"reference" json:"reference"` // X-MSS-NIL declared; empty: any
@@ -96,6 +102,9 @@ func ReadInfo(path string) (Target, error) {
 	if err := json.Unmarshal(data, &t); err != nil {
 		return Target{}, &Fault{FaultTarget, path, err}
 	}
+	if t.Gateway.HTTPS != "" {
+		t.Login = t.Gateway.HTTPS + "/login"
+	}
 	return t, t.check(path)
 }
 
@@ -129,7 +138,10 @@ func ReadProduct(path string) (Target, error) {
 		return Target{}, err
 	}
 	if p.MLLP != "" {
-		t.Gateway.MLLP = p.MLLP
+		t.Gateway.MLLP, t.Login = p.MLLP, "" // not the login of another
+	}
+	if p.Login != "" {
+		t.Login = p.Login
 	}
 	if p.Mailbox != "" {
 		t.Operator.GatewayMailbox = p.Mailbox

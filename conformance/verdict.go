@@ -106,7 +106,7 @@ func (v *judgement) cite(n ...int) {
 func (v *judgement) verdict() (Verdict, string) {
 	for _, a := range v.assertions {
 		if !a.OK {
-			return NotConform, a.Text
+			return NotConform, "Attendu, et non constaté : " + a.Text
 		}
 	}
 	switch {
@@ -137,7 +137,7 @@ func (j *run) judge() *Result {
 			case !concerned:
 				g.Verdict, g.Reason = NotConcern, reason
 			case s.Mode != Automated:
-				g.Verdict, g.Reason = NotTested, "À prouver autrement : "+s.Proof
+				g.Verdict, g.Reason = NotTested, "À apporter : "+s.Proof
 			default:
 				v := &judgement{}
 				checks[s.Check](j, v)

@@ -86,6 +86,8 @@ func roundTrip(ctx context.Context, address string, framed []byte) (raw []byte, 
 	return raw, nil
 }
 
+var errNotFound = errors.New("nothing there")
+
 // http sends one request. An answer to a GET that is the one that was recorded
 // before is not recorded again.
 func (w *wire) http(ctx context.Context, label, method, link, contentType string, body []byte) ([]byte, int, error) {
@@ -117,6 +119,9 @@ func (w *wire) http(ctx context.Context, label, method, link, contentType string
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err == nil && resp.StatusCode >= 300 {
 		err = fmt.Errorf("%s %s: %s", method, req.URL.Path, resp.Status)
+		if resp.StatusCode == http.StatusNotFound {
+			err = fmt.Errorf("%w: %w", errNotFound, err)
+		}
 	}
 	if link == w.target.DMP.Token {
 		return data, 0, err // what it says is a token
@@ -133,6 +138,41 @@ func (w *wire) http(ctx context.Context, label, method, link, contentType string
 		w.last[key], w.lastN[key] = sum, n
 	}
 	return data, n, err
+}
+
+// redirect asks for a page and follows nothing. What stands in the cookies and in
+// the state of a login is not kept.
+func (w *wire) redirect(ctx context.Context, client *http.Client, label, link string) *redirection {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, link, nil)
+	if err != nil {
+		return &redirection{err: err}
+	}
+	x := Exchange{Began: w.rec.clock(), Channel: "http", Peer: req.URL.Host, Label: label}
+	sent, err := httputil.DumpRequestOut(req, false)
+	if err != nil {
+		return &redirection{err: err}
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		x.Error = err.Error()
+		return &redirection{err: err, n: w.rec.add(x, sent, nil)}
+	}
+	defer resp.Body.Close()
+	out := &redirection{status: resp.StatusCode}
+	kept := fmt.Sprintf("%s %s\r\n", resp.Proto, resp.Status)
+	if out.to, err = resp.Location(); err == nil {
+		shown := *out.to
+		q := shown.Query()
+		for _, name := range []string{"state", "nonce", "code_challenge"} {
+			if q.Has(name) {
+				q.Set(name, "(non gardé)")
+			}
+		}
+		shown.RawQuery = q.Encode()
+		kept += "Location: " + shown.String() + "\r\n"
+	}
+	out.n = w.rec.add(x, sent, []byte(kept))
+	return out
 }
 
 // json gets a view of the outside world.
@@ -179,12 +219,12 @@ type document struct {
 }
 
 // document looks one document of the first patient up, by ITI-67 then ITI-68.
-func (w *wire) document(ctx context.Context, patient testPatient, id string, read bool) (d document) {
+func (w *wire) document(ctx context.Context, patient testPatient, c *scene, read bool) (d document) {
 	form := url.Values{
 		"patient.identifier": {"urn:oid:" + patient.OID + "|" + patient.Matricule},
-		"identifier":         {"urn:ietf:rfc:3986|urn:oid:" + id},
+		"identifier":         {"urn:ietf:rfc:3986|urn:oid:" + c.doc},
 	}
-	data, n, err := w.http(ctx, "Recherche au DMP (ITI-67)", http.MethodPost, w.target.DMP.FHIR+"/DocumentReference/_search",
+	data, n, err := w.http(ctx, "Recherche au DMP (ITI-67) : "+c.key, http.MethodPost, w.target.DMP.FHIR+"/DocumentReference/_search",
 		"application/x-www-form-urlencoded", []byte(form.Encode()))
 	d.n, d.err = n, err
 	if err != nil {
@@ -225,7 +265,7 @@ func (w *wire) document(ctx context.Context, patient testPatient, id string, rea
 	if !strings.Contains(link, "://") {
 		link = w.target.DMP.FHIR + "/" + strings.TrimPrefix(link, "/")
 	}
-	d.content, d.n, d.err = w.http(ctx, "Lecture au DMP (ITI-68)", http.MethodGet, link, "", nil)
+	d.content, d.n, d.err = w.http(ctx, "Lecture au DMP (ITI-68) : "+c.key, http.MethodGet, link, "", nil)
 	return d
 }
 

@@ -8,7 +8,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/passerelle-sante/passerelle/conformance"
@@ -49,7 +51,7 @@ func (c *conformanceListCmd) Run(e *env) error {
 		for _, s := range r.Scenarios {
 			how := "automatisé"
 			if s.Mode != conformance.Automated {
-				how = "à prouver autrement : " + s.Proof
+				how = "à apporter : " + strings.TrimSuffix(s.Proof, ".")
 			} else {
 				one = true
 			}
@@ -104,9 +106,12 @@ func (c *conformanceRunCmd) Run(e *env) error {
 	}
 	res, err := conformance.Run(e.ctx, conformance.Config{
 		Target: target, Catalogue: cat, Out: c.Out, Clock: e.clock, Sleep: sleep,
-		Version: "passerelle", Quiet: c.Quiet, Wait: c.Wait, Progress: progress,
+		Version: programName(), Quiet: c.Quiet, Wait: c.Wait, Progress: progress,
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, conformance.ErrFolder):
+		return usageError{errors.New(explain(err))}
+	case err != nil:
 		return err
 	}
 	if c.JSON {
@@ -117,6 +122,24 @@ func (c *conformanceRunCmd) Run(e *env) error {
 		tellResult(e, res, c.Out)
 	}
 	return statusOf(res, c.All)
+}
+
+// programName says which build judged, as the Go tool wrote it down.
+func programName() string {
+	name := "passerelle"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return name
+	}
+	if v := info.Main.Version; v != "" {
+		name += " " + v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && !strings.Contains(name, s.Value[:min(12, len(s.Value))]) {
+			name += " " + s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return name
 }
 
 // statusOf is the exit status of a judgement.

@@ -45,7 +45,8 @@ type Submission struct {
 	CommonName string                `json:"certificate"` // of the client
 	TLS        string                `json:"tls"`
 	Suite      string                `json:"suite"`
-	Login      string                `json:"login"` // of AUTH; empty without
+	Offered    []string              `json:"offered"` // suites of the client, in hexadecimal, without the reserved values of RFC 8701
+	Login      string                `json:"login"`   // of AUTH; empty without
 	Hello      string                `json:"hello"`
 	From       string                `json:"from"`
 	EnvelopeID string                `json:"envelope_id"`
@@ -118,16 +119,17 @@ func (s *smtpServer) close() error {
 
 // smtpConn is one dialogue.
 type smtpConn struct {
-	s     *smtpServer
-	raw   net.Conn
-	conn  net.Conn
-	r     *bufio.Reader
-	state tls.ConnectionState
-	isTLS bool
-	hello string
-	login string
-	wrong int // errors so far
-	now   *Submission
+	s       *smtpServer
+	raw     net.Conn
+	conn    net.Conn
+	r       *bufio.Reader
+	state   tls.ConnectionState
+	offered []string
+	isTLS   bool
+	hello   string
+	login   string
+	wrong   int // errors so far
+	now     *Submission
 }
 
 // errHangUp ends a dialogue without a word.
@@ -330,7 +332,17 @@ func (c *smtpConn) startTLS(arg string) error {
 	if err := c.say("220 2.0.0 Ready to start TLS"); err != nil {
 		return err
 	}
-	conn := tls.Server(c.conn, c.s.tls)
+	settings := c.s.tls.Clone()
+	settings.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		c.offered = nil
+		for _, one := range hello.CipherSuites {
+			if one&0x0f0f != 0x0a0a {
+				c.offered = append(c.offered, fmt.Sprintf("%04X", one))
+			}
+		}
+		return nil, nil // the same settings for all
+	}
+	conn := tls.Server(c.conn, settings)
 	timer := time.AfterFunc(smtpTimeout, func() { conn.NetConn().Close() })
 	defer timer.Stop()
 	if err := conn.Handshake(); err != nil {
@@ -407,7 +419,7 @@ func (c *smtpConn) mail(arg string) error {
 		return c.wrongly("501 5.5.4 MAIL FROM:<address> is expected")
 	}
 	c.now = &Submission{Time: c.s.o.now().UTC(), CommonName: c.state.PeerCertificates[0].Subject.CommonName,
-		TLS: tls.VersionName(c.state.Version), Suite: tls.CipherSuiteName(c.state.CipherSuite),
+		TLS: tls.VersionName(c.state.Version), Suite: tls.CipherSuiteName(c.state.CipherSuite), Offered: c.offered,
 		Login: c.login, Hello: c.hello, From: from, Recipients: []SubmissionRecipient{}}
 	now := c.now
 	defer func() {

@@ -34,4 +34,12 @@ var conformanceRows = []Row{
 		FixFR: "Donnez un dossier neuf à --out, avec de la place ; pour relire, un dossier qui contient run.json.",
 		FixEN: "Give --out a new folder, with room; to read again, a folder that holds run.json.",
 	},
+	{
+		Code: "CONF-BUSY", Kind: Temporary, HTTP: 503, FHIR: "transient",
+		HL7: HL7{"AR", "207", "906"}, SMTP: SMTP{451, "4.3.0"},
+		FR:    "Une panne est encore réglée dans le bac à sable : le système jugé en serait accusé.",
+		EN:    "A fault is still set in the sandbox: the system that is judged would be blamed for it.",
+		FixFR: "Réparez le réglage nommé (« curl -X DELETE » sur cette adresse du contrôle) ou laissez finir l'autre jugement, puis recommencez.",
+		FixEN: "Repair the knob that is named (« curl -X DELETE » on that address of the control) or let the other judgement end, then start again.",
+	},
 }
