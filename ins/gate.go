@@ -1,8 +1,7 @@
 package ins
 
 import (
-	"slices"
-	"time"
+	"strings"
 )
 
 // Names of the fields of an identity, as findings and differences give them.
@@ -27,7 +26,8 @@ func DefaultBlocking() []string {
 
 // Policy is what a site may settle of the gate. The zero value is the default.
 type Policy struct {
-	// Blocking replaces [DefaultBlocking] when it is not nil.
+	// Blocking replaces [DefaultBlocking] when it is not nil. DOUT and FICT block
+	// whatever it holds: no site may let them through (EXI SI 09).
 	Blocking []string
 }
 
@@ -39,7 +39,7 @@ func (p Policy) Blocks(id Identity) string {
 		blocking = defaultBlocking
 	}
 	for _, a := range id.Attributes {
-		if slices.Contains(blocking, a) {
+		if forcesPROV([]string{a}) || has(blocking, a) {
 			return a
 		}
 	}
@@ -112,26 +112,28 @@ func (p Policy) Gate(id Identity, to Destination) error {
 // that is not a day of the calendar, a sex other than M and F).
 func (t Traits) Missing() []string {
 	var m []string
-	if t.BirthName == "" {
+	if blank(t.BirthName) {
 		m = append(m, TraitBirthName)
 	}
-	if t.FirstGiven == "" {
+	if blank(t.FirstGiven) {
 		m = append(m, TraitFirstGiven)
 	}
-	if t.GivenNames == "" {
+	if blank(t.GivenNames) {
 		m = append(m, TraitGivenNames)
 	}
-	if _, err := time.Parse(time.DateOnly, t.BirthDate); err != nil {
+	if d, err := ParseBirthDate(t.BirthDate); err != nil || !d.Real() || d.String() != t.BirthDate {
 		m = append(m, TraitBirthDate)
 	}
 	if t.Sex != "M" && t.Sex != "F" {
 		m = append(m, TraitSex)
 	}
-	if t.BirthPlace == "" {
+	if blank(t.BirthPlace) {
 		m = append(m, TraitBirthPlace)
 	}
 	return m
 }
+
+func blank(s string) bool { return strings.TrimSpace(s) == "" }
 
 // WithoutINS is id without its matricule and OID. A status that says "retrieved
 // from INSi" says so of a matricule, so it goes with it: QUAL becomes VALI,

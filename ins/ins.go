@@ -71,7 +71,13 @@ const (
 )
 
 // Known tells whether o is an authority that assigns an INS.
-func (o OID) Known() bool { return o == OIDNIR || o == OIDNIA || o == OIDTest || o == OIDDemo }
+func (o OID) Known() bool {
+	switch o {
+	case OIDNIR, OIDNIA, OIDTest, OIDDemo:
+		return true
+	}
+	return false
+}
 
 // Fictive tells whether o only ever names fictitious people.
 func (o OID) Fictive() bool { return o == OIDTest || o == OIDDemo }

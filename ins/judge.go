@@ -1,6 +1,9 @@
 package ins
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Judge says everything wrong or odd about an identity at rest, as a register
 // holds it. It does not say whether it may leave: that is [Gate].
@@ -113,20 +116,28 @@ func digitsAgainstTraits(m string, t Traits, date BirthDate) []Finding {
 // RNIV, only doubtful and homonym may (FR Core fr-core-identity-reliability-1
 // and -2).
 func compatible(attributes []string) bool {
-	if !slices.Contains(attributes, AttrFictive) {
+	if !has(attributes, AttrFictive) {
 		return true
 	}
 	for _, a := range [...]string{AttrDoubtful, AttrHomonym, AttrHomonymSuspected} {
-		if slices.Contains(attributes, a) {
+		if has(attributes, a) {
 			return false
 		}
 	}
 	return true
 }
 
+// has tells whether a code stands among attributes, however it is written: an
+// envelope that says "dout" must not count as one that says nothing.
+func has(attributes []string, code string) bool {
+	return slices.ContainsFunc(attributes, func(a string) bool {
+		return strings.EqualFold(strings.TrimSpace(a), strings.TrimSpace(code))
+	})
+}
+
 // forcesPROV tells whether an attribute keeps the status at PROV (EXI SI 09).
 func forcesPROV(attributes []string) bool {
-	return slices.Contains(attributes, AttrDoubtful) || slices.Contains(attributes, AttrFictive)
+	return has(attributes, AttrDoubtful) || has(attributes, AttrFictive)
 }
 
 // MayCallINSi refuses, before any network, to ask INSi about a doubtful or

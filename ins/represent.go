@@ -103,16 +103,28 @@ const (
 	FHIRSystem0203   = "https://hl7.fr/ig/fhir/core/CodeSystem/fr-core-cs-v2-0203"
 )
 
-// FromFHIRReliability reads the codes of the FR Core identity reliability, of
-// either system: VALI beside an INS (2.1) and QUAL (later) both say qualified.
-// A status that claims an INS where there is none is lowered.
-func FromFHIRReliability(codes []string, hasINS bool) (Status, []string) {
-	rest := make([]string, 0, len(codes))
-	var retrieved bool
-	for _, c := range codes {
-		switch c = strings.ToUpper(strings.TrimSpace(c)); c {
+// FHIRCode is one code of the FR Core identity reliability, with its system.
+type FHIRCode struct{ System, Code string }
+
+// systems21 are the systems in which VALI beside an INS says qualified, because
+// they have no word for it: that of FR Core 2.1, its name in an earlier draft,
+// and the table of HL7 itself.
+var systems21 = []string{FHIRSystem0445, "https://hl7.fr/ig/fhir/core/CodeSystem/fr-core-cs-fiabilite-identite", "http://terminology.hl7.org/CodeSystem/v2-0445"}
+
+// FromFHIRReliability reads the codes of the FR Core identity reliability. VALI
+// beside an INS says qualified in the systems of 2.1, which have no QUAL; in the
+// later one, or in a system that is not known, it says validated and no more. A
+// status that claims an INS where there is none is lowered.
+func FromFHIRReliability(said []FHIRCode, hasINS bool) (Status, []string) {
+	rest := make([]string, 0, len(said))
+	var retrieved, validatedOnly bool
+	for _, s := range said {
+		c := strings.ToUpper(strings.TrimSpace(s.Code))
+		switch c {
 		case string(Qualified):
 			c = string(Validated)
+		case string(Validated):
+			validatedOnly = validatedOnly || !slices.Contains(systems21, s.System)
 		case string(Retrieved):
 			retrieved = true
 			continue
@@ -120,6 +132,9 @@ func FromFHIRReliability(codes []string, hasINS bool) (Status, []string) {
 		rest = append(rest, c)
 	}
 	status, attributes := FromPID32(rest, hasINS)
+	if validatedOnly && status == Qualified {
+		status = Validated
+	}
 	if retrieved {
 		// RECUP beside another status is a contradiction; RECUP never lets an
 		// INS leave, so it is the lower of any pair but PROV.

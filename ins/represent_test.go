@@ -32,6 +32,37 @@ func TestSex(t *testing.T) {
 	}
 }
 
+func fhirCodes(system string, codes []string) (all []ins.FHIRCode) {
+	for _, c := range codes {
+		all = append(all, ins.FHIRCode{System: system, Code: c})
+	}
+	return all
+}
+
+// Found by review, issue 6: VALI of the system that has a word for QUAL counted
+// as QUAL beside an INS.
+func TestFHIRReliabilityBySystem(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		said []ins.FHIRCode
+		want ins.Status
+	}{
+		{"ok/2.1", fhirCodes(ins.FHIRSystem0445, []string{"VALI"}), ins.Qualified},
+		{"ok/2.1-draft", fhirCodes("https://hl7.fr/ig/fhir/core/CodeSystem/fr-core-cs-fiabilite-identite", []string{"VALI"}), ins.Qualified},
+		{"ok/both", append(fhirCodes(ins.FHIRSystem0445, []string{"VALI"}), fhirCodes(ins.FHIRSystemStatus, []string{"QUAL"})...), ins.Qualified},
+		{"fail/later", fhirCodes(ins.FHIRSystemStatus, []string{"VALI"}), ins.Validated},
+		{"fail/no-system", fhirCodes("", []string{"VALI"}), ins.Validated},
+		{"fail/contradiction", append(fhirCodes(ins.FHIRSystem0445, []string{"VALI"}), fhirCodes(ins.FHIRSystemStatus, []string{"VALI"})...), ins.Validated},
+		{"fail/later-prov", append(fhirCodes(ins.FHIRSystem0445, []string{"VALI"}), fhirCodes(ins.FHIRSystemStatus, []string{"PROV"})...), ins.Provisional},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got, _ := ins.FromFHIRReliability(c.said, true); got != c.want {
+				t.Fatalf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
 func TestFHIRReliability(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -55,7 +86,7 @@ func TestFHIRReliability(t *testing.T) {
 		{"fail/recup-fictive", []string{"RECUP", "FICT"}, true, ins.Provisional, []string{"FICT"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s, attrs := ins.FromFHIRReliability(c.codes, c.hasINS)
+			s, attrs := ins.FromFHIRReliability(fhirCodes(ins.FHIRSystem0445, c.codes), c.hasINS)
 			if s != c.want || !reflect.DeepEqual(attrs, c.attrs) {
 				t.Fatalf("got %s %v", s, attrs)
 			}
@@ -158,7 +189,7 @@ func TestStatusesAreNeverRaised(t *testing.T) {
 			return false
 		}
 		v2, _ := ins.FromPID32(codes, hasINS)
-		fhir, _ := ins.FromFHIRReliability(codes, hasINS)
+		fhir, _ := ins.FromFHIRReliability(fhirCodes(rapid.SampledFrom([]string{ins.FHIRSystem0445, ins.FHIRSystemStatus, ""}).Draw(t, "system"), codes), hasINS)
 		if v2 == ins.Qualified && (!hasINS || !said("VALI") || said("PROV", "DOUT", "FICT")) {
 			t.Fatalf("PID-32 %v raised to QUAL", codes)
 		}

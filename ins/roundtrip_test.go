@@ -173,7 +173,7 @@ func fromFHIR(t *rapid.T, text []byte, status ins.Status) ins.Identity {
 			id.Matricule, id.OID = i.Value, oid
 		}
 	}
-	id.Status, id.Attributes = ins.FromFHIRReliability([]string{ins.ToFHIRReliability(status)}, id.HasINS())
+	id.Status, id.Attributes = ins.FromFHIRReliability([]ins.FHIRCode{{System: ins.FHIRSystem0445, Code: ins.ToFHIRReliability(status)}}, id.HasINS())
 	for _, n := range p.Name {
 		id.Traits.BirthName, id.Traits.FirstGiven = n.Family, strings.Join(n.Given, " ")
 		for _, e := range n.Extension {
