@@ -190,8 +190,8 @@ func authorOf(holder, resource *fhir.Node) (dmp.Author, bool) {
 func subjectOf(resource *fhir.Node) (ins.Identity, bool) {
 	subject := resource.Get("subject")
 	if p := contained(resource, subject); p != nil {
-		id := identityOf(p)
-		return id, id.Matricule != ""
+		id, ok := identityOf(p)
+		return id, ok && id.Matricule != ""
 	}
 	system, value := subject.Get("identifier", "system").Text(), subject.Get("identifier", "value").Text()
 	if ref := subject.Get("reference").Text(); ref != "" {
@@ -208,20 +208,34 @@ func subjectOf(resource *fhir.Node) (ins.Identity, bool) {
 	return ins.Identity{OID: oid, Matricule: value}, true
 }
 
-// identityOf reads an FR Core Patient.
-func identityOf(p *fhir.Node) ins.Identity {
-	var who ins.Identity
+// identityOf reads an FR Core Patient; false when it has several INS in use that
+// nothing orders.
+func identityOf(p *fhir.Node) (who ins.Identity, ok bool) {
+	var all []fhir.Identifier
 	for _, id := range p.Get("identifier").Items() {
-		oid, isOID := strings.CutPrefix(id.Get("system").Text(), fhir.OIDPrefix)
-		value := id.Get("value").Text()
+		one := fhir.Identifier{Use: id.Get("use").Text(), System: id.Get("system").Text(), Value: id.Get("value").Text()}
+		if kind := id.Get("type"); kind != nil {
+			one.Type = &fhir.CodeableConcept{Text: kind.Get("text").Text()}
+			for _, c := range kind.Get("coding").Items() {
+				one.Type.Coding = append(one.Type.Coding, fhir.Coding{Code: c.Get("code").Text()})
+			}
+		}
+		oid, isOID := strings.CutPrefix(one.System, fhir.OIDPrefix)
 		switch {
-		case !isOID || value == "":
-		case ins.OID(oid).Known() && who.Matricule == "":
-			who.OID, who.Matricule = ins.OID(oid), value
+		case !isOID || one.Value == "":
+		case ins.OID(oid).Known():
+			// An INS, a former one, or a billing number under the same system: the
+			// last two are nobody's local number.
+			all = append(all, one)
 		default:
-			who.Local = append(who.Local, ins.LocalID{Value: value, Authority: oid})
+			who.Local = append(who.Local, ins.LocalID{Value: one.Value, Authority: oid})
 		}
 	}
+	who.OID, who.Matricule = fhir.Matricule(all)
+	ok = who.Matricule != "" || !slices.ContainsFunc(all, func(one fhir.Identifier) bool {
+		_, m := fhir.Matricule([]fhir.Identifier{one})
+		return m != ""
+	})
 	for _, n := range p.Get("name").Items() {
 		if use := n.Get("use").Text(); use != "official" && len(p.Get("name").Items()) > 1 {
 			continue
@@ -238,6 +252,7 @@ func identityOf(p *fhir.Node) ins.Identity {
 	}
 	who.Traits.Sex = map[string]string{"male": "M", "female": "F", "unknown": "U"}[p.Get("gender").Text()]
 	who.Traits.BirthDate = p.Get("birthDate").Text()
+	var said []ins.FHIRCode
 	for _, e := range p.Get("extension").Items() {
 		switch url := e.Get("url").Text(); {
 		case strings.HasSuffix(url, "/patient-birthPlace"):
@@ -247,25 +262,14 @@ func identityOf(p *fhir.Node) ins.Identity {
 				}
 			}
 		case strings.HasSuffix(url, "/fr-core-identity-reliability"):
+			said = append(said, ins.FHIRCode{}) // said, even when not in a word that is known
 			for _, part := range e.Get("extension").Items() {
-				reliability(&who, part.Get("valueCoding", "code").Text())
-			}
-			if who.Status == "" {
-				who.Status = ins.Provisional // said, and not that it is sure
+				said = append(said, ins.FHIRCode{System: part.Get("valueCoding", "system").Text(), Code: part.Get("valueCoding", "code").Text()})
 			}
 		}
 	}
-	return who
-}
-
-// reliability files one code of the identity reliability: a status or an
-// attribute (HL7 table 0445).
-func reliability(who *ins.Identity, code string) {
-	switch s := ins.Status(code); s {
-	case ins.Provisional, ins.Validated, ins.Retrieved, ins.Qualified:
-		who.Status = s
-	case "":
-	default:
-		who.Attributes = append(who.Attributes, code)
+	if said != nil {
+		who.Status, who.Attributes = ins.FromFHIRReliability(said, who.Matricule != "")
 	}
+	return who, ok
 }

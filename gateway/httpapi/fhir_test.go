@@ -17,6 +17,7 @@ import (
 	"github.com/passerelle-sante/passerelle/dmp/fhir"
 	"github.com/passerelle-sante/passerelle/gateway"
 	"github.com/passerelle-sante/passerelle/gateway/httpapi"
+	"github.com/passerelle-sante/passerelle/ins"
 	"github.com/passerelle-sante/passerelle/testdata"
 )
 
@@ -71,13 +72,69 @@ func change(t *testing.T, text string, f func(entries []map[string]any)) string 
 }
 
 // reliable says how sure the identity of the contained patients is.
-func reliable(resource map[string]any, code string) {
+func reliable(resource map[string]any, code string, system ...string) {
 	for _, c := range resource["contained"].([]any) {
 		if p := c.(map[string]any); p["resourceType"] == "Patient" {
 			known, _ := p["extension"].([]any)
 			p["extension"] = append(known, map[string]any{"url": "https://hl7.fr/ig/fhir/core/StructureDefinition/fr-core-identity-reliability",
-				"extension": []any{map[string]any{"url": "identityStatus", "valueCoding": map[string]any{"code": code}}}})
+				"extension": []any{map[string]any{"url": "identityStatus", "valueCoding": map[string]any{"code": code, "system": strings.Join(system, "")}}}})
 		}
+	}
+}
+
+// also puts identifiers before those of the contained patients.
+func also(resource map[string]any, more ...any) {
+	for _, c := range resource["contained"].([]any) {
+		if p := c.(map[string]any); p["resourceType"] == "Patient" {
+			p["identifier"] = append(more, p["identifier"].([]any)...)
+		}
+	}
+}
+
+// identifier is one of a FHIR Patient, with a type of FR Core.
+func identifier(kind, use, oid, value string) map[string]any {
+	id := map[string]any{"system": "urn:oid:" + oid, "value": value, "use": use}
+	if kind != "" {
+		id["type"] = map[string]any{"coding": []any{map[string]any{"code": kind}}}
+	}
+	return id
+}
+
+// Which of the identifiers of a patient is an INS, and what identityReliability
+// says of it, follow package ins. Found by review, issue 6: the door took the
+// first identifier under the OID of an INS, a billing number or a former INS as
+// well, and refused VALI of FR Core 2.1, which means qualified beside an INS.
+func TestFHIRPatientOfALot(t *testing.T) {
+	doc := func(e []map[string]any) map[string]any { return resource(e, "DocumentReference") }
+	other := testdata.PatientByID(testdata.PatientTrois).Matricule
+	w := newWorld(t, options{})
+	for n, tt := range []struct {
+		name   string
+		edit   func(e []map[string]any)
+		status int
+		code   string
+	}{
+		{"ok/billing number", func(e []map[string]any) { also(doc(e), identifier("NH", "official", "1.2.250.1.213.1.4.8", other)) }, 201, ""},
+		{"ok/former INS", func(e []map[string]any) { also(doc(e), identifier("INS-NIR-TEST", "old", testdata.OIDTest, other)) }, 201, ""},
+		{"ok/NIA before the NIR", func(e []map[string]any) { also(doc(e), identifier("INS-NIA", "temp", "1.2.250.1.213.1.4.9", other)) }, 201, ""},
+		{"ok/VALI of 2.1", func(e []map[string]any) { reliable(doc(e), "VALI", ins.FHIRSystem0445) }, 201, ""},
+		{"ok/QUAL", func(e []map[string]any) { reliable(doc(e), "QUAL", ins.FHIRSystemStatus) }, 201, ""},
+		{"fail/VALI where QUAL exists", func(e []map[string]any) { reliable(doc(e), "VALI", ins.FHIRSystemStatus) }, 422, "INS-NOT-QUALIFIED"},
+		{"fail/VALI and doubtful", func(e []map[string]any) {
+			reliable(doc(e), "VALI", ins.FHIRSystem0445)
+			reliable(doc(e), "DOUT", ins.FHIRSystem0445)
+		}, 422, "INS-NOT-QUALIFIED"},
+		{"fail/two NIR", func(e []map[string]any) {
+			also(doc(e), identifier("INS-NIR-TEST", "official", testdata.OIDTest, other))
+		}, 422, httpapi.FaultPatient},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			body := change(t, ordinary(t, n+1), tt.edit)
+			a := w.fhirPost(w.machine, "/fhir", body, nil)
+			if a.status/100 != tt.status/100 || !strings.Contains(string(a.body), tt.code) {
+				t.Fatalf("%d %s", a.status, a.body)
+			}
+		})
 	}
 }
 

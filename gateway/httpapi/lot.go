@@ -279,7 +279,12 @@ func (l *lot) patients() {
 		}
 		all = append(all, named{id, d.where + ".subject"})
 		if p := contained(d.resource, d.resource.Get("context", "sourcePatientInfo")); p != nil {
-			all = append(all, named{identityOf(p), d.where + ".context.sourcePatientInfo"})
+			where := d.where + ".context.sourcePatientInfo"
+			id, ok := identityOf(p)
+			if !ok {
+				l.refuse(FaultPatient, where)
+			}
+			all = append(all, named{id, where})
 		}
 	}
 	for _, n := range all {
