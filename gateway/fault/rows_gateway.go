@@ -176,7 +176,7 @@ var gatewayRows = []Row{
 	{
 		Code: "GW-METHOD", HTTP: 405, FHIR: "not-supported", HL7: refused906, SMTP: SMTP{502, "5.5.1"},
 		FR: "Opération non prise en charge à cette adresse.", EN: "Operation not supported at this address.",
-		FixFR: "Consultez la liste des opérations dans le README.", FixEN: "See the list of operations in the README.",
+		FixFR: "L'en-tête Allow de la réponse donne les méthodes permises ; les opérations sont dans GET /openapi.yaml et GET /fhir/metadata.", FixEN: "The header Allow of the answer gives the methods; the operations are in GET /openapi.yaml and GET /fhir/metadata.",
 	},
 	{
 		Code: "GW-FATE-UNKNOWN", Kind: Temporary, HTTP: 503, FHIR: "transient", HL7: retry906, SMTP: SMTP{451, "4.4.2"},

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"mime"
 	"mime/multipart"
 	"net/http"
 	"unicode"
@@ -38,15 +37,7 @@ type Verdict struct {
 
 // deposit is POST /v1/submissions.
 func (a *API) deposit(w http.ResponseWriter, r *http.Request, c *caller) error {
-	dry, err := flag(r, "dry_run")
-	if err != nil {
-		return err
-	}
-	key, err := idempotencyKey(r)
-	if err != nil {
-		return err
-	}
-	release, err := a.hold(r)
+	dry, key, release, err := a.begin(r)
 	if err != nil {
 		return err
 	}
@@ -65,17 +56,6 @@ func (a *API) deposit(w http.ResponseWriter, r *http.Request, c *caller) error {
 	in.IdempotencyKey, in.Message.ControlID = key, key
 	a.accept(w, r, in)
 	return nil
-}
-
-// flag reads a query parameter that is yes or no.
-func flag(r *http.Request, name string) (bool, error) {
-	switch r.URL.Query().Get(name) {
-	case "", "0", "false":
-		return false, nil
-	case "1", "true":
-		return true, nil
-	}
-	return false, fault.New(FaultField).At(name)
 }
 
 // idempotencyKey reads the header; empty when there is none.
@@ -165,8 +145,11 @@ type form struct{ envelope, document []byte }
 // readForm reads the parts as they come. Nothing is written to disk: the bytes
 // in hand are counted by [API.hold].
 func readForm(r *http.Request) (form, error) {
-	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || kind != "multipart/form-data" {
+	kind, params, err := contentType(r)
+	if err != nil {
+		return form{}, err
+	}
+	if kind != "multipart/form-data" {
 		return form{}, fault.New(FaultMediaType)
 	}
 	if b := params["boundary"]; b == "" || len(b) > 200 {

@@ -37,7 +37,8 @@
 // refusal of the DMP has the code of the error table.
 //
 // A followed timeline gives each event once and in order, as it is committed;
-// Last-Event-ID resumes it, here or at another instance on the same journal.
+// Last-Event-ID resumes it, here or at another instance on the same journal. That
+// of a professional ends at the first heartbeat after their token did.
 //
 // A webhook ([Webhooks]) tells an outcome at least once, under the id and with
 // the bytes that it had the first time: what it tells was committed with the
@@ -86,6 +87,9 @@
 //     returned is shown, its INS only when the identity takes it.
 //   - A dry run asks INSi as a deposit does, and that is traced: it could not give
 //     the same verdict otherwise.
+//   - Parameters of an address that no operation has are refused, also those that
+//     others would ignore: a misspelt dry_run would publish.
+//   - Compressed bodies are not taken (415).
 //   - A dry run that refuses is 200 on /v1, where the verdict is what was asked
 //     for, and the refusal's status on /fhir, where validators read the status.
 package httpapi

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"encoding"
 	"encoding/json"
 	"errors"
 	"reflect"
@@ -125,35 +126,45 @@ func strict(data []byte, into any) error {
 	if err != nil || !node.Is(fhir.Object) {
 		return fault.New(FaultJSON)
 	}
-	if at := unknown(node, reflect.TypeOf(into).Elem(), ""); at != "" {
-		return fault.New(FaultUnknownField).At(at)
+	if err := misfit(node, reflect.TypeOf(into).Elem(), ""); err != nil {
+		return err
 	}
 	err = json.Unmarshal(data, into)
 	var kind *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &kind):
-		return fault.New(FaultField).At("/" + strings.ReplaceAll(kind.Field, ".", "/"))
-	case err != nil: // a time that is none
+		// The path has the names of embedded structs too, which no JSON has.
+		at := ""
+		for name := range strings.SplitSeq(kind.Field, ".") {
+			if strings.ToLower(name) == name {
+				at += "/" + name
+			}
+		}
+		return fault.New(FaultField).At(at)
+	case err != nil:
 		return fault.New(FaultField)
 	}
 	return nil
 }
 
-var textual = reflect.TypeFor[interface{ UnmarshalText([]byte) error }]()
+var textual = reflect.TypeFor[encoding.TextUnmarshaler]()
 
-// unknown gives the JSON pointer of the first member that a type has no field
-// for; empty when there is none. A name is repeated only when it looks like the
-// name of a field: it is foreign text.
-func unknown(n *fhir.Node, t reflect.Type, at string) string {
+// misfit refuses the first member that a type has no field for, or a time that is
+// none, which the decoder does not place. A name is repeated only when it looks
+// like the name of a field: it is foreign text.
+func misfit(n *fhir.Node, t reflect.Type, at string) error {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
 	switch {
 	case reflect.PointerTo(t).Implements(textual): // a time: one string
+		if text := reflect.New(t).Interface().(encoding.TextUnmarshaler); !n.Is(fhir.Null) && text.UnmarshalText([]byte(n.Text())) != nil {
+			return fault.New(FaultField).At(at)
+		}
 	case t.Kind() == reflect.Slice && n.Is(fhir.Array):
 		for i, item := range n.Items() {
-			if found := unknown(item, t.Elem(), at+"/"+strconv.Itoa(i)); found != "" {
-				return found
+			if err := misfit(item, t.Elem(), at+"/"+strconv.Itoa(i)); err != nil {
+				return err
 			}
 		}
 	case t.Kind() == reflect.Struct && n.Is(fhir.Object):
@@ -162,14 +173,14 @@ func unknown(n *fhir.Node, t reflect.Type, at string) string {
 		for _, m := range n.Members() {
 			field, ok := fields[m.Name]
 			if !ok {
-				return at + "/" + safeName(m.Name)
+				return fault.New(FaultUnknownField).At(at + "/" + safeName(m.Name))
 			}
-			if found := unknown(m.Value, field, at+"/"+m.Name); found != "" {
-				return found
+			if err := misfit(m.Value, field, at+"/"+m.Name); err != nil {
+				return err
 			}
 		}
 	}
-	return ""
+	return nil
 }
 
 // collect lists the JSON names of a struct, those of embedded structs included.

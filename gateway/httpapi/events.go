@@ -31,7 +31,7 @@ func (a *API) events(w http.ResponseWriter, r *http.Request, c *caller) error {
 		}
 	}
 	if follows(r) {
-		return a.follow(w, r, s, after)
+		return a.follow(w, r, c, s, after)
 	}
 	events, err := a.timeline(r, s.ID, after)
 	if err != nil {
@@ -51,8 +51,9 @@ func follows(r *http.Request) bool {
 // follow streams events as they are committed: each once and in order, its id
 // being its seq. "event: state" tells the state of the submission when it
 // changes. The stream stays open on a settled submission, because a late receipt
-// may still come; the caller closes it.
-func (a *API) follow(w http.ResponseWriter, r *http.Request, s gateway.Submission, after int64) error {
+// may still come; the caller closes it. A professional's ends at the first
+// heartbeat after their token did.
+func (a *API) follow(w http.ResponseWriter, r *http.Request, c *caller, s gateway.Submission, after int64) error {
 	if a.streams.Add(1) > a.Limits.Streams {
 		a.streams.Add(-1)
 		return fault.New(FaultBusy)
@@ -95,6 +96,11 @@ func (a *API) follow(w http.ResponseWriter, r *http.Request, s gateway.Submissio
 			return nil
 		case <-look.C:
 		case <-beat.C:
+			if c.pro != nil {
+				if _, err := a.Callers.Verify(r); err != nil {
+					return nil // the status was given long ago: who reconnects is told why
+				}
+			}
 			if !send(": encore là\n\n") {
 				return nil
 			}

@@ -22,6 +22,11 @@ type stream struct {
 }
 
 func (w *world) follow(target string, h http.Header) *stream {
+	w.t.Helper()
+	return w.followAs(w.machine, target, h)
+}
+
+func (w *world) followAs(c *http.Client, target string, h http.Header) *stream {
 	t := w.t
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), "GET", w.server.URL+target, nil)
@@ -29,7 +34,7 @@ func (w *world) follow(target string, h http.Header) *stream {
 	for k, v := range h {
 		req.Header[k] = v
 	}
-	res, err := w.machine.Do(req)
+	res, err := c.Do(req)
 	must(t, err)
 	if kind := res.Header.Get("Content-Type"); res.StatusCode != 200 || !strings.HasPrefix(kind, "text/event-stream") {
 		t.Fatalf("%d %s", res.StatusCode, kind)

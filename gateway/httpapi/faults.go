@@ -12,6 +12,7 @@ const (
 	FaultAccept        = "HTTP-ACCEPT"        // Accept, _format
 	FaultJSON          = "HTTP-JSON"          // not JSON, or a member twice
 	FaultUnknownField  = "HTTP-UNKNOWN-FIELD" // in an envelope
+	FaultParameter     = "HTTP-PARAMETER"     // in the address: unknown, repeated or unreadable
 	FaultField         = "HTTP-FIELD"         // a value of the wrong kind, or outside its list
 	FaultMissing       = "HTTP-MISSING-FIELD" // in an envelope
 	FaultKey           = "HTTP-KEY"           // Idempotency-Key is not one

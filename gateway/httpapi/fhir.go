@@ -17,9 +17,9 @@ import (
 
 // routesFHIR adds the FHIR door.
 func (a *API) routesFHIR(mux *http.ServeMux) {
-	mux.HandleFunc("POST /fhir", a.depositor(outcomeFace, a.provide))
-	mux.HandleFunc("POST /fhir/{$}", a.depositor(outcomeFace, a.provide))
-	mux.HandleFunc("POST /fhir/DocumentReference", a.depositor(outcomeFace, a.publish))
+	mux.HandleFunc("POST /fhir", a.depositor(outcomeFace, asking(a.provide, "dry_run")))
+	mux.HandleFunc("POST /fhir/{$}", a.depositor(outcomeFace, asking(a.provide, "dry_run")))
+	mux.HandleFunc("POST /fhir/DocumentReference", a.depositor(outcomeFace, asking(a.publish, "dry_run")))
 	mux.HandleFunc("GET /fhir/metadata", a.metadata)
 	for _, kind := range []string{"DocumentReference", "List", "Patient"} {
 		mux.HandleFunc("GET /fhir/"+kind, a.carer(outcomeFace, a.search(kind)))
@@ -55,15 +55,7 @@ func (a *API) depositFHIR(w http.ResponseWriter, r *http.Request, c *caller, rea
 	if !acceptsFHIR(r) {
 		return fault.New(FaultAccept)
 	}
-	dry, err := flag(r, "dry_run")
-	if err != nil {
-		return err
-	}
-	key, err := idempotencyKey(r)
-	if err != nil {
-		return err
-	}
-	release, err := a.hold(r)
+	dry, key, release, err := a.begin(r)
 	if err != nil {
 		return err
 	}

@@ -2,8 +2,8 @@ package httpapi
 
 import (
 	"io"
-	"mime"
 	"net/http"
+	"slices"
 
 	"github.com/passerelle-sante/passerelle/gateway"
 	"github.com/passerelle-sante/passerelle/gateway/fault"
@@ -142,12 +142,11 @@ func pointer(where string) string {
 
 // readBody reads a body of one of the media types, within a limit.
 func readBody(r *http.Request, limit int64, kinds ...string) ([]byte, error) {
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	known := false
-	for _, k := range kinds {
-		known = known || err == nil && kind == k
+	kind, _, err := contentType(r)
+	if err != nil {
+		return nil, err
 	}
-	if !known {
+	if !slices.Contains(kinds, kind) {
 		return nil, fault.New(FaultMediaType)
 	}
 	data, err := io.ReadAll(io.LimitReader(r.Body, limit+1))

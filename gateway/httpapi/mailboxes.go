@@ -49,7 +49,7 @@ func (a *API) mailboxes(w http.ResponseWriter, r *http.Request, _ *caller) error
 		if !q.Has(name) {
 			continue
 		}
-		if given != "" || len(q[name]) > 1 {
+		if given != "" {
 			return fault.New(FaultField).At(name)
 		}
 		given = name

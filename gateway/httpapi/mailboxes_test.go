@@ -45,7 +45,7 @@ func TestMailboxes(t *testing.T) {
 		{name: "fail/search injection", query: "id=" + url.QueryEscape("8|,x"), status: 422, code: httpapi.FaultField},
 		{name: "fail/nothing", query: "", status: 422, code: httpapi.FaultMissing},
 		{name: "fail/two questions", query: "domain=a.fr&id=1" + house.FINESSGeo, status: 422, code: httpapi.FaultField},
-		{name: "fail/twice", query: "domain=a.fr&domain=b.fr", status: 422, code: httpapi.FaultField},
+		{name: "fail/twice", query: "domain=a.fr&domain=b.fr", status: 400, code: httpapi.FaultParameter + " domain"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

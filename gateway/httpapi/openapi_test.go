@@ -132,6 +132,7 @@ func TestOpenAPI(t *testing.T) {
 	w := newWorld(t, options{insi: true, limits: httpapi.Limits{Body: 1 << 20, Streams: 1, Poll: 10 * time.Millisecond, Beat: 10 * time.Millisecond, InHand: 10 << 20}})
 	busy := newWorld(t, options{idle: true, limits: httpapi.Limits{InHand: 10}})
 	away := newWorld(t, options{idle: true, directory: "https://127.0.0.1:1"})
+	away.api.Journal, away.api.Door = lost{}, full{}
 	d := read(t, w)
 	key := with("", "Idempotency-Key", "k")
 	first := w.submit(w.machine, "", edit(t, thin(t), "document.title", "Autre"), document(1), key)
@@ -171,12 +172,18 @@ func TestOpenAPI(t *testing.T) {
 		{"deposit", 503, func() answer { return busy.submit(busy.machine, "", thin(t), document(1), nil) }},
 		{"list", 200, get(w.machine, "/v1/submissions?limit=200&state=refused")},
 		{"list", 200, get(w.machine, "/v1/submissions")},
+		{"deposit", 507, func() answer { return away.submit(away.machine, "", thin(t), document(1), nil) }},
+		{"list", 400, get(w.machine, "/v1/submissions?etat=refused")},
+		{"list", 503, func() answer { return away.do(away.machine, "GET", "/v1/submissions", nil, nil) }},
 		{"list", 401, get(w.nobody, "/v1/submissions")},
 		{"list", 422, get(w.machine, "/v1/submissions?limit=0")},
 		{"submission", 200, get(w.machine, "/v1/submissions/"+id)},
+		{"submission", 400, get(w.machine, "/v1/submissions/"+id+"?lang=en&lang=fr")},
+		{"submission", 503, func() answer { return away.do(away.machine, "GET", "/v1/submissions/"+id, nil, nil) }},
 		{"submission", 401, get(w.nobody, "/v1/submissions/"+id)},
 		{"submission", 404, get(w.machine, "/v1/submissions/none?lang=en")},
 		{"events", 200, get(w.machine, "/v1/submissions/"+id+"/events?after=0")},
+		{"events", 400, get(w.machine, "/v1/submissions/"+id+"/events?since=1")},
 		{"events", 401, get(w.nobody, "/v1/submissions/"+id+"/events")},
 		{"events", 404, get(w.machine, "/v1/submissions/none/events")},
 		{"events", 422, get(w.machine, "/v1/submissions/"+id+"/events?after=-1")},
@@ -216,6 +223,7 @@ func TestOpenAPI(t *testing.T) {
 		{"queryIdentity", 504, query("PANNE ATTENTE")},
 		{"mailboxes", 200, get(w.machine, "/v1/mailboxes?domain=patient.mssante.fr")},
 		{"mailboxes", 200, get(w.machine, "/v1/mailboxes?address="+testdata.Personas()[0].Mailbox)},
+		{"mailboxes", 400, get(w.machine, "/v1/mailboxes?adress=a@b.fr")},
 		{"mailboxes", 401, get(w.nobody, "/v1/mailboxes?domain=x.fr")},
 		{"mailboxes", 422, get(w.machine, "/v1/mailboxes")},
 		{"mailboxes", 503, func() answer { return away.do(away.machine, "GET", "/v1/mailboxes?id=1990000028", nil, nil) }},

@@ -95,6 +95,9 @@ func (a *API) submission(w http.ResponseWriter, r *http.Request, c *caller) erro
 	return nil
 }
 
+// states are those of a submission.
+var states = []gateway.State{gateway.Pending, gateway.Done, gateway.Failed, gateway.Partial, gateway.RefusedState, gateway.Kept, gateway.Quarantined}
+
 func (a *API) submissions(w http.ResponseWriter, r *http.Request, c *caller) error {
 	q := r.URL.Query()
 	limit := 50
@@ -105,8 +108,12 @@ func (a *API) submissions(w http.ResponseWriter, r *http.Request, c *caller) err
 		}
 		limit = n
 	}
+	state := gateway.State(q.Get("state"))
+	if state != "" && !slices.Contains(states, state) {
+		return fault.New(FaultField).At("state")
+	}
 	found, err := a.Journal.Submissions(r.Context(), gateway.Query{
-		FINESSGeo: c.finess(), ControlID: q.Get("control_id"), State: gateway.State(q.Get("state")), Before: q.Get("before"), Limit: limit,
+		FINESSGeo: c.finess(), ControlID: q.Get("control_id"), State: state, Before: q.Get("before"), Limit: limit,
 	})
 	if err != nil {
 		return err

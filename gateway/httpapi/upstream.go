@@ -154,11 +154,16 @@ func unreached(err error) error {
 	if errors.As(err, &late) && late.Timeout() {
 		return fault.New(fhir.FaultTimeout).Because(errors.New("no answer in time"))
 	}
+	return fault.New(fhir.FaultUnreachable).Because(bare(err))
+}
+
+// bare is an error of a request without its address, which may hold a secret.
+func bare(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
-		err = u.Err
+		return u.Err
 	}
-	return fault.New(fhir.FaultUnreachable).Because(err)
+	return err
 }
 
 // relay gives the DMP's answer, once it can be believed.

@@ -48,14 +48,38 @@ type site struct {
 	Hook
 	client *http.Client
 
-	mu    sync.Mutex
-	until time.Time // not asked before: it did not answer
+	mu      sync.Mutex
+	until   time.Time // not asked before: it did not answer
+	probing bool      // it did not answer, and one event is trying again
+}
+
+// enter tells whether the software may be asked now. While it does not answer,
+// one event at a time tries it.
+func (s *site) enter(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.probing || now.Before(s.until) {
+		return false
+	}
+	s.probing = !s.until.IsZero()
+	return true
+}
+
+// leave notes whether the software answered.
+func (s *site) leave(now time.Time, answered bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.probing, s.until = false, time.Time{}
+	if !answered {
+		s.until = now.Add(hookPause)
+	}
 }
 
 const (
 	hookTimeout = 10 * time.Second
 	// hookPause spares the workers: while one establishment is silent, its other
-	// events do not each wait for a timeout before those of the others.
+	// events do not each wait for a timeout before those of the others. After it
+	// one event tries, alone.
 	hookPause = 5 * time.Second
 )
 
@@ -112,13 +136,6 @@ func (w *Webhooks) Tell(ctx context.Context, t gateway.Telling) error {
 	if s == nil {
 		return fault.New(FaultHookNone)
 	}
-	now := w.clock()
-	s.mu.Lock()
-	silent := now.Before(s.until)
-	s.mu.Unlock()
-	if silent {
-		return fault.New(FaultHookDown)
-	}
 	h := header(t.Submission)
 	told := Told{ID: t.ID, Submission: ToldSubmission{h.ID, h.Door, h.FINESSEJ, h.FINESSGeo, h.Message, h.Action}, Events: []Event{}}
 	for _, e := range t.Events {
@@ -127,18 +144,20 @@ func (w *Webhooks) Tell(ctx context.Context, t gateway.Telling) error {
 	body := mustMarshal(told)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL, bytes.NewReader(body))
 	if err != nil {
-		return fault.New(FaultHookNone).Because(err)
+		return fault.New(FaultHookNone).Because(bare(err))
+	}
+	now := w.clock()
+	if !s.enter(now) {
+		return fault.New(FaultHookDown)
 	}
 	req.Header.Set("Content-Type", typeJSON)
 	req.Header.Set("User-Agent", "Passerelle")
 	req.Header.Set("Passerelle-Event", t.ID)
 	req.Header.Set("Passerelle-Signature", signature(s.Secret, now, body))
 	res, err := s.client.Do(req)
+	s.leave(w.clock(), err == nil)
 	if err != nil {
-		s.mu.Lock()
-		s.until = w.clock().Add(hookPause)
-		s.mu.Unlock()
-		return fault.New(FaultHookDown).Because(err)
+		return fault.New(FaultHookDown).Because(bare(err))
 	}
 	defer res.Body.Close()
 	_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // so that the connection serves again
