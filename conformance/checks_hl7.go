@@ -101,9 +101,11 @@ func checkDuplicate(j *run, v *judgement) {
 		v.cite(t.n)
 		ids[t.control()] = true
 	}
+	v.need(len(ids) > 0, "Aucun compte rendu DMP n'est revenu : rien n'est prouvé.")
 	v.that(len(ids) <= 1, "L'établissement ne reçoit qu'un compte rendu DMP distinct pour les deux envois (reçus : %d).", len(ids))
 	if d, ok := j.taken["biologie"]; ok && d.err == nil {
 		v.cite(d.n)
+		v.need(d.found > 0, "Le document n'est pas au DMP : rien n'est prouvé.")
 		v.that(d.found <= 1, "Le DMP ne tient qu'un exemplaire du document (trouvés : %d).", d.found)
 	}
 }

@@ -58,6 +58,7 @@
 //     but not inside the compressed streams of a PDF.
 //   - By default the exit status counts automated scenarios only, because nobody
 //     could ever get 0 otherwise; the report lists the others as non testé.
+//   - The same message sent twice is judged only when the first one had its effect.
 //   - A view of the outside world that did not change is recorded once.
 //   - No answer at all to any message is our failure to judge (CONF-WIRE), not a
 //     verdict.

@@ -448,26 +448,28 @@ func (j *run) zams(c *scene) (list []told) {
 	return list
 }
 
+// told tells whether an MDM names the document or the letter of the scene.
+func (c *scene) told(t told) bool {
+	return t.m.get("TXA", 12, 1) == c.doc || c.id != "" && strings.Contains(string(t.raw), c.id)
+}
+
 // filed are the MDM by which the hospital got the document of a letter.
 func (j *run) filed(c *scene) (list []told) {
 	for _, t := range j.told {
-		if t.m.get("MSH", 9, 1) == "MDM" && (t.m.get("TXA", 12, 1) == c.doc || c.id != "" && strings.Contains(string(t.raw), c.id)) {
+		if t.m.get("MSH", 9, 1) == "MDM" && c.told(t) {
 			list = append(list, t)
 		}
 	}
 	return list
 }
 
-// explained tells whether an MDM is the document of a letter of this run that
-// may, or at least could, be taken for one; another patient's is judged apart.
+// explained tells whether an MDM comes from a letter of this run that has an
+// archive; that of another patient is judged apart.
 func (j *run) explained(t told) bool {
-	for _, key := range j.script.order {
+	return slices.ContainsFunc(j.script.order, func(key string) bool {
 		c := j.script.scene[key]
-		if c.letter != nil && key != "recu sans archive" && (t.m.get("TXA", 12, 1) == c.doc || bytes.Equal(embedded(t), c.cda)) {
-			return true
-		}
-	}
-	return false
+		return c.letter != nil && key != "recu sans archive" && (c.told(t) || bytes.Equal(embedded(t), c.cda))
+	})
 }
 
 // letter is that of one scene in one mailbox.

@@ -6,11 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"io"
 	"net"
-	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -28,20 +24,19 @@ type relay struct {
 	mu      sync.Mutex
 	request func([]byte) []byte // nil passes it on; its nil result: not passed on
 	answer  func(request, a []byte) []byte
-	mail    func([]byte) []byte
 }
 
 // with sets what is broken from now on.
-func (r *relay) with(request func([]byte) []byte, answer func(q, a []byte) []byte, mail func([]byte) []byte) {
+func (r *relay) with(request func([]byte) []byte, answer func(q, a []byte) []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.request, r.answer, r.mail = request, answer, mail
+	r.request, r.answer = request, answer
 }
 
-func (r *relay) broken() (func([]byte) []byte, func(q, a []byte) []byte, func([]byte) []byte) {
+func (r *relay) broken() (func([]byte) []byte, func(q, a []byte) []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.request, r.answer, r.mail
+	return r.request, r.answer
 }
 
 // mllpRelay listens before an MLLP server.
@@ -82,7 +77,7 @@ func (r *relay) talk(ctx context.Context, conn net.Conn) {
 		if err != nil {
 			return
 		}
-		request, answer, _ := r.broken()
+		request, answer := r.broken()
 		pass := q
 		if request != nil {
 			pass = request(q)
@@ -115,42 +110,6 @@ func unframed(r *bufio.Reader) ([]byte, error) {
 		return nil, err
 	}
 	return bytes.TrimPrefix(raw[:len(raw)-1], []byte{0x0b}), nil
-}
-
-// mailRelay stands before the view of the mailboxes, and gives its address.
-func mailRelay(t *testing.T, mailboxes string) (*relay, string) {
-	up, err := url.Parse(mailboxes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &relay{t: t, up: up.Host}
-	s := httptest.NewServer(http.HandlerFunc(r.serveMail))
-	t.Cleanup(s.Close)
-	return r, s.URL + up.Path
-}
-
-func (r *relay) serveMail(w http.ResponseWriter, q *http.Request) {
-	out := q.Clone(q.Context())
-	out.RequestURI, out.URL.Scheme, out.URL.Host, out.Host = "", "http", r.up, r.up
-	resp, err := http.DefaultTransport.RoundTrip(out)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadGateway)
-		return
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		r.t.Error(err)
-	}
-	kind := resp.Header.Get("Content-Type")
-	if _, _, mail := r.broken(); mail != nil && strings.HasPrefix(kind, "message/rfc822") {
-		body = mail(body)
-	} else if strings.Contains(kind, "json") {
-		body = bytes.ReplaceAll(body, []byte("http://"+r.up), []byte("http://"+q.Host))
-	}
-	w.Header().Set("Content-Type", kind)
-	w.WriteHeader(resp.StatusCode)
-	_, _ = w.Write(body)
 }
 
 // withoutHeader drops one header of every letter, folded lines included.
