@@ -143,7 +143,9 @@ func TestWebhookAnswers(t *testing.T) {
 		}},
 		{name: "fail/401", do: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, code: httpapi.FaultHookRefused, ack: "401"},
 		{name: "fail/500", do: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, code: httpapi.FaultHookRefused, ack: "500"},
-		{name: "fail/redirection", do: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect) }, code: httpapi.FaultHookRefused, ack: "307"},
+		{name: "fail/redirection", do: func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
+		}, code: httpapi.FaultHookRefused, ack: "307"},
 		{name: "fail/cut", do: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, code: httpapi.FaultHookDown},
 	}
 	for _, tt := range tests {

@@ -197,13 +197,19 @@ func TestSendFailures(t *testing.T) {
 		code    string
 	}{
 		{"fail/hangs up", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 502, psc.FaultBackendDown},
-		{"fail/redirects elsewhere", func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "https://evil.example/", http.StatusFound) }, 502, psc.FaultBackendDown},
-		{"fail/redirects above its base", func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, w.api.URL+"/admin", http.StatusFound) }, 502, psc.FaultBackendDown},
+		{"fail/redirects elsewhere", func(rw http.ResponseWriter, r *http.Request) {
+			http.Redirect(rw, r, "https://evil.example/", http.StatusFound)
+		}, 502, psc.FaultBackendDown},
+		{"fail/redirects above its base", func(rw http.ResponseWriter, r *http.Request) {
+			http.Redirect(rw, r, w.api.URL+"/admin", http.StatusFound)
+		}, 502, psc.FaultBackendDown},
 		{"fail/redirects in clear", func(rw http.ResponseWriter, r *http.Request) {
 			http.Redirect(rw, r, strings.Replace(w.api.URL, "https", "http", 1)+"/v1/y", http.StatusFound)
 		}, 502, psc.FaultBackendDown},
 		{"fail/an answer without end", func(rw http.ResponseWriter, _ *http.Request) { rw.Header().Set("Content-Length", "99999999999") }, 502, psc.FaultBackendDown},
-		{"ok/redirects within", func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, w.api.URL+"/v1/y?z=1", http.StatusFound) }, 302, ""},
+		{"ok/redirects within", func(rw http.ResponseWriter, r *http.Request) {
+			http.Redirect(rw, r, w.api.URL+"/v1/y?z=1", http.StatusFound)
+		}, 302, ""},
 		{"ok/its own 404", func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(404) }, 404, ""},
 		{"ok/its own 500", func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(500) }, 500, ""},
 	} {
