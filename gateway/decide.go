@@ -129,6 +129,8 @@ func (d Decider) commit(ctx context.Context, r Ruling) error {
 		return fault.New(FaultBusy)
 	case errors.Is(err, ErrDecided):
 		return fault.New(FaultDecided)
+	case errors.Is(err, ErrSuperseded) && r.Events[0].Destination == DestinationA47:
+		return fault.New(FaultIdentityLater)
 	case errors.Is(err, ErrSuperseded):
 		return fault.New(FaultNotLatest)
 	case err != nil:

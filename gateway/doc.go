@@ -109,7 +109,8 @@
 //     accepts the answer, as the référentiel has it (VALI, then 00 and the same
 //     traits); the sender vouches for the control. The traits that leave are those
 //     of INSi.
-//   - A gateway whose INSi is away stays ready: no alarm stands for it.
+//   - A gateway whose INSi is away stays ready: no alarm stands for it. One whose
+//     disk has no room for the trace does not.
 //   - A reason is a sentence of a person. It stands in the console alone, not in
 //     what hospital software reads; one that holds a matricule or the patient's
 //     name is refused.
@@ -152,13 +153,17 @@
 // else is never more than it says. What the rules refuse to learn is a warning in
 // the timeline of the ADT. A patient is who has the local number; else the one
 // person who agrees in all and has no other number of that authority; else a new
-// one. Two records of one house under one INS stay two, and hold up filing until
-// the house merges them (A40). What a document's message says teaches nothing,
+// one. Of two first ADT at once the slower decides anew, so that they are one
+// person. Without a local number, an INS that is held under other traits or by
+// several teaches nothing. Two records of one house under one INS stay two, and
+// hold up filing until the house merges them (A40). What a document's message says teaches nothing,
 // and what leaves is never compared with what was learned.
 //
 // An identity that loses its INS or its qualification after QUAL is told to the
 // hospital software by ADT^A47, a delivery like a ZAM: retried until it is
-// acknowledged, always the same bytes, those about one person in their order.
+// acknowledged, always the same bytes, those about one person in their order: one
+// that failed does not begin again once a later one was told. Without a register
+// they wait.
 // The application that said so itself by ADT is not told. An A47 is about the
 // establishment where the person was first seen.
 //

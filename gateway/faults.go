@@ -36,6 +36,8 @@ const (
 	FaultIdentityTrace    = "GW-IDENTITY-TRACE"
 	FaultIdentityRace     = "GW-IDENTITY-RACE"
 	FaultIdentityTwo      = "GW-IDENTITY-TWO"
+	FaultIdentityNoNumber = "GW-IDENTITY-NO-NUMBER"
+	FaultIdentityLater    = "GW-IDENTITY-LATER"
 	FaultStopped          = "GW-STOPPED"
 	FaultRejected         = "GW-REJECTED"
 	FaultDecided          = "GW-DECIDED"

@@ -33,6 +33,9 @@ func (p Person) Candidate() ins.Candidate {
 type PersonChange struct {
 	Person Person
 	Entry  ins.Entry
+	// Under, of a new person: the ids of those whom [Register.Search] found under
+	// its INS when it was decided that it is none of them; nil: nobody looked.
+	Under []string
 }
 
 // INSiExchange is one call of INSi, successful or not (EXI REC 07). It belongs
@@ -87,8 +90,8 @@ type Register interface {
 	History(ctx context.Context, finessEJ, id string) ([]PersonChange, error)
 	// Commit writes changes, and with them the entry of the journal that they come
 	// from or that they cause (nil: none): all of it or nothing. Each change must
-	// be of the version that follows the one held, and a local number belongs to
-	// one person: else ErrChanged. A change by an INSi answer names an exchange
+	// be of the version that follows the one held, a local number belongs to one
+	// person, and who is found Under an INS has not changed: else ErrChanged. A change by an INSi answer names an exchange
 	// that the legal entity kept before ([FaultIdentityTrace]).
 	Commit(ctx context.Context, changes []PersonChange, e *Entry) error
 	// KeepINSi keeps an exchange, before its answer is used. A MessageID is kept
@@ -180,7 +183,7 @@ func (g *Gateway) decideIdentity(ctx context.Context, in IdentityEvent) (PersonC
 		}
 		entry.Event.Reason, record.Identity.Local = e.Reason, in.Local
 		p := Person{ID: g.NewID(), Establishment: in.Establishment, Version: 1, Record: record, UsedName: in.UsedName, UsedGiven: in.UsedGiven}
-		return PersonChange{p, entry}, nil
+		return PersonChange{Person: p, Entry: entry}, nil
 	}
 	p, err := g.Register.Person(ctx, in.Establishment.FINESSEJ, in.Person)
 	if err != nil {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"strings"
 
 	"github.com/passerelle-sante/passerelle/gateway/fault"
 	"github.com/passerelle-sante/passerelle/ins"
@@ -80,7 +81,9 @@ func (g *Gateway) AskINSi(ctx context.Context, q INSiQuery) (INSiVerdict, error)
 func (g *Gateway) examine(ctx context.Context, in Inbound, submission string) (Inbound, verdict) {
 	in, asked, err := g.identify(ctx, in, submission)
 	if err != nil {
-		return in, verdict{faults: []*fault.Fault{fault.From(err)}, warnings: in.Warnings, asked: asked, unanswered: true}
+		f := fault.From(err)
+		// What failed here, a disk that has no room for the trace, is our own affair.
+		return in, verdict{faults: []*fault.Fault{f}, warnings: in.Warnings, asked: asked, unanswered: f.Code == fault.Internal || !strings.HasPrefix(f.Code, "GW-")}
 	}
 	documents := make([]InboundDocument, len(in.Documents))
 	for i, doc := range in.Documents {

@@ -40,14 +40,17 @@ func TestIdentifyDoors(t *testing.T) {
 		outcome gateway.Outcome
 		code    string
 		calls   int
+		alarms  int
 	}{
-		{"ok/asked", func(*gateway.Inbound) {}, &insiOf{answer: found}, gateway.Accepted, "", 1},
-		{"ok/has an INS", func(in *gateway.Inbound) { in.Patient = identity(me) }, &insiOf{answer: found}, gateway.Accepted, "", 0},
-		{"fail/no asker: HL7, FHIR", func(in *gateway.Inbound) { in.Asker = nil }, &insiOf{answer: found}, gateway.Refused, "INS-NOT-QUALIFIED", 0},
-		{"fail/no INSi", func(*gateway.Inbound) {}, nil, gateway.Refused, "INS-NOT-QUALIFIED", 0},
-		{"fail/refused before", func(in *gateway.Inbound) { in.Refusals = []error{fault.New(gateway.FaultSameDocument)} }, &insiOf{answer: found}, gateway.Refused, gateway.FaultSameDocument, 0},
-		{"fail/temporary", func(*gateway.Inbound) {}, &insiOf{err: fault.New("INSI-TIMEOUT")}, gateway.Unavailable, "INSI-TIMEOUT", 1},
-		{"fail/undeclared error", func(*gateway.Inbound) {}, &insiOf{err: errors.New("x")}, gateway.Unavailable, fault.Internal, 1},
+		{"ok/asked", func(*gateway.Inbound) {}, &insiOf{answer: found}, gateway.Accepted, "", 1, 0},
+		{"ok/has an INS", func(in *gateway.Inbound) { in.Patient = identity(me) }, &insiOf{answer: found}, gateway.Accepted, "", 0, 0},
+		{"fail/no asker: HL7, FHIR", func(in *gateway.Inbound) { in.Asker = nil }, &insiOf{answer: found}, gateway.Refused, "INS-NOT-QUALIFIED", 0, 0},
+		{"fail/no INSi", func(*gateway.Inbound) {}, nil, gateway.Refused, "INS-NOT-QUALIFIED", 0, 0},
+		{"fail/refused before", func(in *gateway.Inbound) { in.Refusals = []error{fault.New(gateway.FaultSameDocument)} }, &insiOf{answer: found}, gateway.Refused, gateway.FaultSameDocument, 0, 0},
+		{"fail/temporary", func(*gateway.Inbound) {}, &insiOf{err: fault.New("INSI-TIMEOUT")}, gateway.Unavailable, "INSI-TIMEOUT", 1, 0},
+		{"fail/undeclared error", func(*gateway.Inbound) {}, &insiOf{err: errors.New("x")}, gateway.Unavailable, fault.Internal, 1, 0},
+		// Found by review, issue 4: a disk without room for the trace was taken for trouble of INSi, and no alarm told it.
+		{"fail/no room for the trace", func(*gateway.Inbound) {}, &insiOf{err: fault.New("GW-DISK-FULL")}, gateway.Unavailable, "GW-DISK-FULL", 1, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newHouse(t, func(g *gateway.Gateway) {
@@ -63,7 +66,7 @@ func TestIdentifyDoors(t *testing.T) {
 				t.Fatalf("%q %v after %+v", d.Outcome, codes(d), tt.insi)
 			}
 			// INSi that is away is no alarm of the gateway: it stays ready.
-			if n := len(h.Alarms.Standing()); n != 0 {
+			if n := len(h.Alarms.Standing()); n != tt.alarms {
 				t.Errorf("%d alarms", n)
 			}
 			if d.Outcome == gateway.Accepted && h.record(d.Submission).INSStatus != string(ins.Qualified) {

@@ -39,7 +39,7 @@ func (g *Gateway) record(ctx context.Context, in Inbound, e *Entry) error {
 		changes, err := g.learn(ctx, in, s.Received)
 		var refused *ins.Refusal
 		if f := fault.From(err); err != nil {
-			if !errors.As(err, &refused) && f.Code != FaultIdentityTwo && f.Code != FaultIdentityMany {
+			if !errors.As(err, &refused) && f.Code != FaultIdentityTwo && f.Code != FaultIdentityNoNumber && f.Code != FaultIdentityMany {
 				return err
 			}
 			with.Events = append(with.Events, Event{
@@ -75,7 +75,7 @@ func (g *Gateway) learn(ctx context.Context, in Inbound, at time.Time) (changes 
 		prior = *in.Prior
 		prior.Local = localNumbers(in, prior)
 	}
-	p, err := g.meant(ctx, in, said, prior)
+	p, under, err := g.meant(ctx, in, said, prior)
 	if err != nil || p.ID == "" {
 		return nil, err
 	}
@@ -115,6 +115,7 @@ func (g *Gateway) learn(ctx context.Context, in Inbound, at time.Time) (changes 
 	if err != nil {
 		return nil, err
 	}
+	c.Under = under
 	if p.Version == 0 || !reflect.DeepEqual(c.Person.Record, p.Record) {
 		changes = append(changes, c)
 	}
@@ -124,48 +125,60 @@ func (g *Gateway) learn(ctx context.Context, in Inbound, at time.Time) (changes 
 // meant finds the person whom an ADT concerns: who has one of its local numbers;
 // else whose INS an A47 withdraws; else the one person held who agrees with it
 // in all and has no other number of the same authority; else a new one. Two
-// people with one INS stay two: that is for the hospital to merge.
-func (g *Gateway) meant(ctx context.Context, in Inbound, said, prior ins.Identity) (Person, error) {
+// people with one INS stay two: that is for the hospital to merge. Of a new
+// person it also gives who was found under the INS ([PersonChange]).
+func (g *Gateway) meant(ctx context.Context, in Inbound, said, prior ins.Identity) (_ Person, under []string, _ error) {
 	house := in.Establishment.FINESSEJ
 	known, err := g.Register.Known(ctx, house, said.Local)
 	switch {
 	case err != nil:
-		return Person{}, err
+		return Person{}, nil, err
 	case len(known) == 1:
-		return known[0], nil
+		return known[0], nil, nil
 	case len(known) > 1:
-		return Person{}, fault.New(FaultIdentityTwo).At(patientWhere(in))
+		return Person{}, nil, fault.New(FaultIdentityTwo).At(patientWhere(in))
 	}
 	if in.Message.Type == eventChangeINS && len(said.Local) == 0 {
-		held, err := g.holders(ctx, house, prior)
+		held, _, err := g.holders(ctx, house, prior)
 		if err != nil || len(held) != 1 {
-			return Person{}, err // who has two records under this INS said not which
+			return Person{}, nil, err // who has two records under this INS said not which
 		}
-		return held[0], nil
+		return held[0], nil, nil
 	}
 	if said.Qualified() {
-		held, err := g.holders(ctx, house, said)
-		if err != nil {
-			return Person{}, err
-		}
-		if len(held) == 1 && held[0].Record.Identity.Qualified() && ins.Equal(held[0].Record.Identity, said) &&
-			!otherNumber(held[0].Record.Identity, said) {
-			return held[0], nil
+		var held []Person
+		held, under, err = g.holders(ctx, house, said)
+		switch {
+		case err != nil:
+			return Person{}, nil, err
+		case len(held) == 1 && held[0].Record.Identity.Qualified() && ins.Equal(held[0].Record.Identity, said) &&
+			!otherNumber(held[0].Record.Identity, said):
+			return held[0], nil, nil
+		case len(held) > 0 && len(said.Local) == 0: // each such message would make one more
+			return Person{}, nil, fault.New(FaultIdentityNoNumber).At(patientWhere(in))
 		}
 	}
 	if len(said.Local) == 0 && !said.Qualified() {
-		return Person{}, nil // nothing by which it could be found again
+		return Person{}, nil, nil // nothing by which it could be found again
 	}
-	return Person{ID: g.NewID(), Establishment: in.Establishment, Record: ins.Record{Identity: ins.Identity{Status: ins.Provisional}}}, nil
+	return Person{ID: g.NewID(), Establishment: in.Establishment, Record: ins.Record{Identity: ins.Identity{Status: ins.Provisional}}}, under, nil
 }
 
-// holders are those who have an INS now.
-func (g *Gateway) holders(ctx context.Context, house string, id ins.Identity) ([]Person, error) {
+// holders are those who have an INS now; found are the ids of those who have or
+// had it.
+func (g *Gateway) holders(ctx context.Context, house string, id ins.Identity) (now []Person, found []string, _ error) {
 	if !id.HasINS() {
-		return nil, nil
+		return nil, nil, nil
 	}
 	all, err := g.Register.Search(ctx, house, ins.Query{INS: ins.Pair{Matricule: id.Matricule, OID: id.OID}})
-	return slices.DeleteFunc(all, func(p Person) bool { return p.Record.Identity.Matricule != id.Matricule }), err
+	found = []string{}
+	for _, p := range all {
+		found = append(found, p.ID)
+		if p.Record.Identity.Matricule == id.Matricule {
+			now = append(now, p)
+		}
+	}
+	return now, found, err
 }
 
 // otherNumber tells whether two identities have different numbers of one

@@ -81,6 +81,9 @@ func (r *Receiver) report(ctx context.Context, raw []byte, in *mss.Incoming, rea
 	}
 	for _, rep := range reports {
 		err := r.Gateway.Journal.Apply(ctx, rep)
+		if errors.Is(err, ErrDecided) && ctx.Err() == nil {
+			return r.report(ctx, raw, in, read) // a person began the letter again meanwhile: what it says is another thing
+		}
 		if err != nil && !errors.Is(err, ErrDuplicate) {
 			return err
 		}
@@ -132,7 +135,7 @@ func (r *Receiver) dsn(ctx context.Context, in *mss.Incoming) (all []Report, err
 		}
 		told := del
 		told.Round = round
-		rep := Report{Key: "dsn/" + told.inRound(del.ID) + "/" + line.Action, Delivery: del.ID, State: Done}
+		rep := Report{Key: "dsn/" + told.inRound(del.ID) + "/" + line.Action, Delivery: del.ID, Round: del.Round, State: Done}
 		answer, outcome := "Y", OutcomeOK
 		if failed != nil {
 			rep.State, rep.Code, answer, outcome = Failed, fault.From(failed).Code, "N", OutcomeFailed
@@ -182,7 +185,7 @@ func (r *Receiver) mdn(ctx context.Context, in *mss.Incoming) ([]Report, error) 
 	if forged(in, del.Recipient) {
 		return nil, ErrNotFound
 	}
-	rep := Report{Key: "mdn/" + del.ID + "/" + m.Disposition + "/" + yes(m.Failed), Delivery: del.ID}
+	rep := Report{Key: "mdn/" + del.ID + "/" + m.Disposition + "/" + yes(m.Failed), Delivery: del.ID, Round: del.Round}
 	outcome, answer := OutcomeOK, "Y"
 	if err := m.Err(); err != nil {
 		rep.Code, outcome, answer = fault.From(err).Code, OutcomeFailed, "N"
@@ -217,7 +220,11 @@ func (r *Receiver) about(ctx context.Context, id, messageID, recipient string) (
 }
 
 func (r *Receiver) events(del Delivery, w request, step, outcome, code, ack string) (all []Event) {
-	for _, m := range w.marks {
+	marks := w.marks
+	if len(marks) == 0 {
+		marks = []DocumentMark{{}} // a receipt about the answer to a mail that was rejected
+	}
+	for _, m := range marks {
 		all = append(all, Event{
 			Submission: del.Submission, Time: r.Gateway.Clock(), Step: step, Outcome: outcome, Code: code, AckCode: ack,
 			Destination: del.Destination, Recipient: del.Recipient, Attempt: del.Attempts, Document: m,

@@ -160,6 +160,8 @@ type Settlement struct {
 type Report struct {
 	Key      string // unique for ever: what the receipt is about and what it says
 	Delivery string
+	Round    int   // of the delivery, as it was when this was decided
+	Was      State // likewise; empty: any state will do
 	State    State // Done or Failed; empty: the state stays (an MDN says nothing of delivery)
 	Code     string
 	Events   []Event
@@ -219,9 +221,10 @@ var (
 	ErrLeaseLost = errors.New("journal: lease lost")
 	// ErrLeased: an attempt is under way.
 	ErrLeased = errors.New("journal: leased")
-	// ErrDecided: it is not, or no longer, as the person saw it.
+	// ErrDecided: it is not, or no longer, as who decided saw it.
 	ErrDecided = errors.New("journal: changed meanwhile")
-	// ErrSuperseded: a later version of the document was fed, or it was deleted.
+	// ErrSuperseded: a later version of the document was fed, or it was deleted; or
+	// what changed later was told of the identity.
 	ErrSuperseded = errors.New("journal: superseded")
 	// ErrNotFound: no such submission.
 	ErrNotFound = errors.New("journal: not found")
@@ -278,7 +281,8 @@ type Journal interface {
 	Letter(ctx context.Context, id, messageID string) (Delivery, error)
 	// Apply commits what a receipt says, whoever holds the delivery: if it gives
 	// a state, a lease that is running is lost. ErrDuplicate when the key was
-	// applied before, ErrNotFound when there is no such letter.
+	// applied before, ErrNotFound when there is no such letter, ErrDecided when the
+	// letter is not, or no longer, as the report says that it was.
 	Apply(ctx context.Context, r Report) error
 	// Overdue reads up to max letters that still wait for a report after the time
 	// until which one was expected.
@@ -287,7 +291,8 @@ type Journal interface {
 	// decisions about what both saw alike, the first is committed and the other is
 	// ErrDecided. ErrLeased while an attempt is under way: what it does is not
 	// known yet. ErrSuperseded when a new round would bring to the DMP what a later
-	// submission replaced or deleted there.
+	// submission replaced or deleted there, or tell the hospital of a change of an
+	// identity after a later one.
 	Decide(ctx context.Context, r Ruling) error
 	// NextDue is the earliest time at which a delivery of the destination is
 	// due or a lease on one ends; zero when there is none.

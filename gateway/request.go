@@ -25,8 +25,10 @@ func (g *Gateway) envelope(ctx context.Context, submission string) (request, err
 	if err != nil {
 		return w, err
 	}
-	if err := json.Unmarshal(s.Envelope, &w.in); err != nil {
-		return w, fault.New(fault.Internal).Because(err)
+	if s.Envelope != nil { // a mail that a person rejected has none
+		if err := json.Unmarshal(s.Envelope, &w.in); err != nil {
+			return w, fault.New(fault.Internal).Because(err)
+		}
 	}
 	w.rows = rows
 	flags := visibilityFlags(w.in.Flags)

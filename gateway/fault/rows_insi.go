@@ -126,6 +126,14 @@ var insiRows = []Row{
 		FixEN: "Send nothing; check the address of the service and the certification authorities installed.",
 	},
 	{
+		Code: "INSI-BUSY", Kind: Temporary, HTTP: 503, FHIR: "throttled",
+		HL7: HL7{"AR", "207", "906"}, SMTP: SMTP{451, "4.4.5"},
+		FR:    "Trop d'appels à l'INSi sont en cours : celui-ci n'est pas parti.",
+		EN:    "Too many INSi calls are under way: this one was not made.",
+		FixFR: "Renvoyez la même demande dans quelques secondes ; si cela dure, l'INSi répond trop lentement.",
+		FixEN: "Send the same request again in some seconds; if it lasts, INSi answers too slowly.",
+	},
+	{
 		Code: "INSI-TIMEOUT", Kind: Temporary, HTTP: 504, FHIR: "timeout",
 		HL7: HL7{"AR", "207", "906"}, SMTP: SMTP{451, "4.4.1"},
 		FR:    "L'INSi n'a pas répondu à temps.",

@@ -64,6 +64,13 @@ const (
 	supersededQuery = `SELECT count(*) FROM document AS f JOIN submission AS s ON s.seq = f.submission
 		JOIN document_fate AS known ON known.finess_ej = f.finess_ej AND known.unique_id = f.unique_id
 		WHERE f.submission = ? AND s.action <> 'delete' AND known.fate IN ('superseded', 'deleted')`
+	// Of one identity nothing older is told after what is newer: 2 when that was
+	// told, 1 when it is being told.
+	toldLaterQuery = `SELECT COALESCE(MAX(n), 0) FROM (
+		SELECT 2 AS n FROM delivery AS later
+			WHERE later.destination = 'identity' AND later.state = 'done' AND later.recipient = ? AND later.seq > ?
+		UNION ALL SELECT 1 FROM delivery AS later
+			WHERE later.destination = 'identity' AND later.state = 'due' AND later.recipient = ? AND later.seq > ? AND later.lease_until > ?) AS told`
 )
 
 func (j *Journal) decideDelivery(ctx context.Context, tx *sqldb.Tx, r gateway.Ruling) error {
@@ -79,14 +86,8 @@ func (j *Journal) decideDelivery(ctx context.Context, tx *sqldb.Tx, r gateway.Ru
 	if r.State == gateway.Stopped {
 		n, err = tx.Exec(ctx, stopQuery, string(r.State), r.Code, r.Delivery, string(r.Was), r.Round, now)
 	} else {
-		if row.destination == gateway.DestinationDMP {
-			var later int
-			if err := tx.QueryRow(ctx, supersededQuery, row.seq).Scan(&later); err != nil {
-				return err
-			}
-			if later > 0 {
-				return gateway.ErrSuperseded
-			}
+		if err := notSuperseded(ctx, tx, row, now); err != nil {
+			return err
 		}
 		n, err = tx.Exec(ctx, againQuery, now, now, r.Sent, r.Remote, r.Delivery, string(r.Was), r.Round)
 	}
@@ -104,6 +105,31 @@ func (j *Journal) decideDelivery(ctx context.Context, tx *sqldb.Tx, r gateway.Ru
 		return gateway.ErrDecided
 	}
 	return j.follow(ctx, tx, row, r.Events, r.Next, r.Code)
+}
+
+// notSuperseded refuses a new round that would bring what is out of date.
+func notSuperseded(ctx context.Context, tx *sqldb.Tx, row outcomeRow, now int64) error {
+	var later int
+	switch row.destination {
+	case gateway.DestinationDMP:
+		if err := tx.QueryRow(ctx, supersededQuery, row.seq).Scan(&later); err != nil {
+			return err
+		}
+		if later > 0 {
+			return gateway.ErrSuperseded
+		}
+	case gateway.DestinationA47:
+		err := tx.QueryRow(ctx, toldLaterQuery, row.recipient, row.delivery, row.recipient, row.delivery, now).Scan(&later)
+		switch {
+		case err != nil:
+			return err
+		case later == 2:
+			return gateway.ErrSuperseded
+		case later == 1:
+			return gateway.ErrLeased
+		}
+	}
+	return nil
 }
 
 const (

@@ -20,6 +20,8 @@ var HotQueries = map[string]string{
 	"next lease":      nextLeaseQuery,
 	"state":           stateQuery,
 	"held":            heldQuery,
+	"told later":      toldLaterQuery,
+	"superseded":      supersededQuery,
 	"letter":          letterQuery,
 	"message":         messageQuery,
 	"consent":         consentQuery,

@@ -25,7 +25,8 @@
 // Letters: what [Journal.MarkLetter] noted stands for ever, and no sweep takes
 // it, so that every resend is the same bytes under the same Message-ID. What a
 // receipt says is applied once, whenever it comes; of two that disagree the last
-// one stands. It changes the one delivery that it is about, and the state of its
+// one stands, but what was decided of a letter that changed meanwhile (begun
+// again by a person, or settled by its report) is not applied. It changes the one delivery that it is about, and the state of its
 // submission.
 //
 // Decisions of people: the condition on what they saw stands in the update
@@ -55,7 +56,8 @@
 // register opens; it never passes for an empty one. A person and their history
 // change together, with the entry of the journal that goes with it, or not at
 // all; of two changes made of one version exactly one succeeds, the other is
-// told to read again.
+// told to read again; so is who made a new person without having seen who has
+// the same INS since.
 //
 // The messages and documents of the journal itself are not sealed: they stand
 // as they came, an ADT like the others, in a folder that its owner alone can

@@ -103,6 +103,9 @@ func (j *Journal) Apply(ctx context.Context, r gateway.Report) error {
 		if n == 0 {
 			return gateway.ErrDuplicate
 		}
+		if s.round != r.Round || r.Was != "" && s.was != r.Was {
+			return gateway.ErrDecided
+		}
 		failure := r.Code
 		switch {
 		case r.State != "":

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -163,35 +164,36 @@ func (r *Register) found(ctx context.Context, finessEJ string, hashes [][]byte, 
 	if len(hashes) == 0 {
 		return nil, nil
 	}
+	err = r.j.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
+		all, err = r.foundIn(ctx, tx, finessEJ, hashes, wanted)
+		return err
+	})
+	return all, err
+}
+
+func (r *Register) foundIn(ctx context.Context, tx *sqldb.Tx, finessEJ string, hashes [][]byte, wanted func(gateway.Person) bool) (all []gateway.Person, err error) {
 	args := make([]any, 0, len(hashes)+1)
 	for _, h := range hashes {
 		args = append(args, h)
 	}
-	err = r.j.db.Read(ctx, func(tx *sqldb.Tx) error {
-		all = nil
-		rows, err := tx.Query(ctx, foundQuery(len(hashes)), append(args, finessEJ)...)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			p, err := r.scanPerson(rows)
-			switch {
-			case err != nil:
-				return err
-			case !wanted(p.Person):
-				continue
-			case len(all) == gateway.MaxFound:
-				return &Error{code: gateway.FaultIdentityMany}
-			}
-			all = append(all, p.Person)
-		}
-		return rows.Err()
-	})
+	rows, err := tx.Query(ctx, foundQuery(len(hashes)), append(args, finessEJ)...)
 	if err != nil {
 		return nil, err
 	}
-	return all, nil
+	defer rows.Close()
+	for rows.Next() {
+		p, err := r.scanPerson(rows)
+		switch {
+		case err != nil:
+			return nil, err
+		case !wanted(p.Person):
+			continue
+		case len(all) == gateway.MaxFound:
+			return nil, &Error{code: gateway.FaultIdentityMany}
+		}
+		all = append(all, p.Person)
+	}
+	return all, rows.Err()
 }
 
 // The kinds of hashes.
@@ -275,6 +277,11 @@ func (r *Register) Commit(ctx context.Context, changes []gateway.PersonChange, e
 				return err
 			}
 		}
+		for _, c := range changes { // before any of them
+			if err := r.sameUnder(ctx, tx, c); err != nil {
+				return err
+			}
+		}
 		for _, c := range changes {
 			if err := r.change(ctx, tx, c); err != nil {
 				return err
@@ -335,6 +342,24 @@ func (r *Register) change(ctx context.Context, tx *sqldb.Tx, c gateway.PersonCha
 		return err
 	}
 	return r.index(ctx, tx, seq, p)
+}
+
+// sameUnder tells whether who is found under the INS of a new person is still
+// whom its decision saw: two first messages about one person come at once.
+func (r *Register) sameUnder(ctx context.Context, tx *sqldb.Tx, c gateway.PersonChange) error {
+	if c.Under == nil || c.Person.Record.Identity.Matricule == "" {
+		return nil
+	}
+	id, ej := c.Person.Record.Identity, c.Person.Establishment.FINESSEJ
+	q := ins.Query{INS: ins.Pair{Matricule: id.Matricule, OID: id.OID}}
+	all, err := r.foundIn(ctx, tx, ej, r.keys.hashes(byINS, ej, id.Matricule), func(p gateway.Person) bool { return q.Matches(p.Candidate()) })
+	if err != nil {
+		return err
+	}
+	if !slices.EqualFunc(all, c.Under, func(p gateway.Person, id string) bool { return p.ID == id }) {
+		return gateway.ErrChanged
+	}
+	return nil
 }
 
 // index writes the hashes by which a person is found. A local number that

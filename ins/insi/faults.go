@@ -16,6 +16,7 @@ const (
 	FaultTimeout     = "INSI-TIMEOUT"     // no answer in time
 	FaultInterrupted = "INSI-INTERRUPTED" // the caller gave up
 	FaultUnavailable = "INSI-UNAVAILABLE" // INSi says to come back later
+	FaultBusy        = "INSI-BUSY"        // too many calls are under way
 	FaultSoftware    = "INSI-SOFTWARE"    // the authorisation number of the software is unknown (desir_550)
 	FaultRights      = "INSI-RIGHTS"      // insufficient rights (DESIR_560)
 	FaultRejected    = "INSI-REJECTED"    // any other fault of INSi

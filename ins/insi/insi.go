@@ -38,8 +38,13 @@ type Config struct {
 
 // Client asks INSi. It may be used by several goroutines.
 type Client struct {
-	cfg Config
+	cfg   Config
+	calls chan struct{} // one for each call under way
 }
+
+// atOnce bounds the calls under way: while INSi hangs, those who ask wait for it
+// with what they brought in memory. One more is refused at once, and not called.
+const atOnce = 32
 
 // New judges a configuration and makes a client. It calls nobody.
 func New(cfg Config) (*Client, error) {
@@ -72,7 +77,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Attempts == 0 {
 		cfg.Attempts = 8
 	}
-	return &Client{cfg}, nil
+	return &Client{cfg, make(chan struct{}, atOnce)}, nil
 }
 
 // SearchVitale asks by what was read of a carte Vitale, in one call.
@@ -181,6 +186,12 @@ func (c *Client) search(ctx context.Context, who Actor, one call) (Answer, error
 // exchange makes one call and keeps its trace, whatever became of it. read reads
 // the body of the answer.
 func (c *Client) exchange(ctx context.Context, who Actor, one call, read func(*element, *Trace) error) error {
+	select {
+	case c.calls <- struct{}{}:
+		defer func() { <-c.calls }()
+	default:
+		return fail(FaultBusy, "", nil)
+	}
 	var ids [4]string
 	for i := range ids {
 		id, err := uuid.NewRandomFromReader(c.cfg.Rand)
@@ -216,6 +227,10 @@ func (c *Client) exchange(ctx context.Context, who Actor, one call, read func(*e
 	c.cfg.Logger.Info("insi", "call", trace)
 	// Who gave up is traced as well.
 	if kept := c.cfg.Tracer.Keep(context.WithoutCancel(ctx), trace); kept != nil {
+		var own interface{ FaultCode() string }
+		if errors.As(kept, &own) {
+			return kept // a full disk is that, and no trouble of INSi
+		}
 		return fail(FaultTrace, "", errors.Join(kept, err))
 	}
 	return err

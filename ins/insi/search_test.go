@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -219,6 +220,55 @@ func TestSearchRefusals(t *testing.T) {
 			t.Error("the date was changed")
 		}
 	})
+}
+
+// coded is an error of the table, such as a full disk.
+type coded struct{ error }
+
+func (coded) FaultCode() string { return "GW-DISK-FULL" }
+
+// What keeps the trace says itself what is wrong with it (found by review, issue 4).
+func TestTraceWithoutRoom(t *testing.T) {
+	s := serve(t, always(200, result("00", person)))
+	w := newWorld(t, s)
+	w.traces.fail = coded{errors.New("no space")}
+	out, err := w.client(t).Search(context.Background(), who(), query())
+	var own interface{ FaultCode() string }
+	if !errors.As(err, &own) || own.FaultCode() != "GW-DISK-FULL" || out.INS != (ins.Pair{}) {
+		t.Fatalf("%+v %v", out, err)
+	}
+}
+
+// While INSi hangs, only so many wait for it; the others are told at once, and
+// nothing of theirs leaves (found by review, issue 4).
+func TestSearchesAtOnce(t *testing.T) {
+	free, under := make(chan struct{}), make(chan struct{}, 100)
+	s := serve(t, func(int, string) reply {
+		under <- struct{}{}
+		<-free
+		return reply{200, result("00", person)}
+	})
+	c := newWorld(t, s).client(t)
+	var wg sync.WaitGroup
+	for range insi.AtOnce {
+		wg.Go(func() {
+			if _, err := c.Search(context.Background(), who(), query()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range insi.AtOnce {
+		<-under
+	}
+	_, err := c.Search(context.Background(), who(), query())
+	close(free)
+	wg.Wait()
+	if code(err) != insi.FaultBusy || len(s.seen()) != insi.AtOnce {
+		t.Fatalf("%v after %d calls", err, len(s.seen()))
+	}
+	if _, err := c.Search(context.Background(), who(), query()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A trace that cannot be kept withholds its answer.

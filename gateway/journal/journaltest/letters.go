@@ -386,6 +386,32 @@ func testApply(t *testing.T, open Open) {
 			}
 		})
 	}
+	for _, c := range []struct { // found by review, issue 4
+		name string
+		r    gateway.Report
+		err  error
+	}{
+		{"ok/as-it-was", gateway.Report{Was: gateway.Due, State: gateway.Done}, nil},
+		{"fail/no-longer-as-it-was", gateway.Report{Was: gateway.Waiting, State: gateway.Done}, gateway.ErrDecided},
+		{"fail/of-another-round", gateway.Report{Round: 1, State: gateway.Failed, Code: "MSS-B"}, gateway.ErrDecided},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			j := open(t, NewClock())
+			Mark(t, j, RecordLetter(t, j, "a", toPro, doc), "h")
+			c.r.Key, c.r.Delivery, c.r.Events = "k", id, dsn("a", "ok")
+			if err := j.Apply(t.Context(), c.r); !errors.Is(err, c.err) {
+				t.Fatal(err)
+			}
+			if c.err == nil {
+				return
+			}
+			want(t, "state", delivery(t, j, "a", id).State, gateway.Due)
+			want(t, "steps", steps(t, j, "a", 0), []string{"accepted"})
+			// The key is free for what it says of the letter as it is.
+			c.r.Round, c.r.Was = 0, ""
+			apply(t, j, c.r)
+		})
+	}
 	for _, c := range []struct {
 		name string
 		r    gateway.Report

@@ -1,0 +1,4 @@
+package insi
+
+// AtOnce is how many calls may be under way.
+const AtOnce = atOnce
