@@ -28,6 +28,15 @@
 //   - PAM.fr bars the INS beside a completed ("corrected") birth date, and the
 //     guide of 2024 could not be read: a lunar date from INSi is refused
 //     ([FaultCorrected]) and left to a person.
+//   - Nothing published that could be read says how often a QUAL identity is
+//     verified again, nor the numbers of the requirements on searches and
+//     duplicates (EXI SI 01–06, 11–21): the former is for the site, the latter are
+//     kept by what they ask.
+//   - FR Core codes the status in another system since 2.1. We write 2.1, as the
+//     DMP guides pin it, and read both; VALI beside an INS is QUAL in 2.1 only
+//     ([FromFHIRReliability]).
+//   - DOUT and FICT hold an identity back whatever a site settles ([Policy]), and
+//     codes of 0445 are read in any case.
 //   - RECUP does not exist in HL7 table 0445: it is written PROV, and an A47
 //     withdraws only an INS that was sent, hence one that left QUAL.
 //   - DOUT or FICT beside VALI is read as PROV. FICT and homonym exclude each

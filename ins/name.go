@@ -56,7 +56,7 @@ func Normalize(s string) (string, error) {
 // allowed inside it and an apostrophe may begin it.
 func FamilyNameForINSi(s string) (string, error) {
 	n, err := Normalize(s)
-	if err != nil || badName(n) || strings.Contains(n, "---") {
+	if err != nil || badName(n) || strings.Contains(n, "---") || strings.HasSuffix(n, " ") {
 		return "", &Refusal{Code: FaultName, Where: TraitBirthName}
 	}
 	return n, nil

@@ -50,6 +50,7 @@ func TestNamesForINSi(t *testing.T) {
 		{"DUPONT---MARTIN", false, false},
 		{"'T HOOFT", true, true},
 		{"MARTIN-", true, false},
+		{"MARTIN ", false, true}, // found by review, issue 6: it was sent to INSi, which finds nobody
 		{"JEAN'", true, false},
 		{" MARTIN", false, false},
 		{"-MARTIN", false, false},

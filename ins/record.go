@@ -52,7 +52,8 @@ type Trace struct {
 	MessageID string    `json:"message_id,omitempty"` // of the INSi answer
 	Result    string    `json:"result,omitempty"`     // 00, 01, 02
 	INS       Pair      `json:"ins"`
-	Traits    Traits    `json:"traits"` // verbatim, as returned
+	Former    []Pair    `json:"former,omitempty"` // INS that INSi says the person once had (INSHISTO)
+	Traits    Traits    `json:"traits"`           // verbatim, as returned
 	At        time.Time `json:"at"`
 }
 
@@ -210,7 +211,7 @@ func (rules Rules) Apply(r Record, e Event) (Record, Entry, error) {
 	entry := Entry{Event: e, From: r.Identity.Status, To: next.Identity.Status}
 	if old := r.pair(); old != next.pair() && old != (Pair{}) {
 		entry.Lost = &old
-		next.Former = append(next.Former, old)
+		next.remember(old)
 	}
 	// An INS in use is no former one, even when it comes back.
 	next.Former = slices.DeleteFunc(next.Former, func(p Pair) bool { return p == next.pair() })
@@ -251,6 +252,17 @@ func (r *Record) settle() {
 	}
 	if r.Trace != nil {
 		r.Identity.Matricule, r.Identity.OID = r.Trace.INS.Matricule, r.Trace.INS.OID
+	}
+}
+
+// maxFormer bounds the former INS of a record: about ten changes exist upstream.
+const maxFormer = 20
+
+// remember keeps a former INS, once. What an answer adds beyond the bound is left
+// out; what the record itself had is kept.
+func (r *Record) remember(p Pair) {
+	if !slices.Contains(r.Former, p) {
+		r.Former = append(r.Former, p)
 	}
 }
 
@@ -344,6 +356,12 @@ func (rules Rules) retrieve(r *Record, e Event) error {
 		r.Proof = nil // the proof was of other traits
 	}
 	r.Identity.Traits, r.Trace, r.Corrected = traits, &t, false
+	// A document may still come under an INS that INSi has replaced (EXI REC 08).
+	for _, p := range t.Former {
+		if p.Matricule != "" && p.OID.Known() && len(r.Former) < maxFormer {
+			r.remember(p)
+		}
+	}
 	if e.Proof != nil {
 		return rules.control(r, e)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -242,6 +243,32 @@ func TestRetrieveTakesTheTraitsOfINSi(t *testing.T) {
 	}
 }
 
+// Found by review, issue 6: the history that INSi gives was shown and not kept,
+// and a document under an INS of it was of nobody.
+func TestRetrieveKeepsTheHistoryOfINSi(t *testing.T) {
+	history := []ins.Pair{niaPair, nirPair, niaPair, {Matricule: "1", OID: "1.2.250.1.213.1.4.2"}}
+	e := both(answer(nirPair, func(t *ins.Trace) { t.Former = history }))
+	e.At = noon
+	r, _, err := ins.Rules{}.Apply(newRecord(t, nil), e)
+	if err != nil || !slices.Equal(r.Former, []ins.Pair{niaPair}) {
+		t.Fatalf("%v, former %v", err, r.Former)
+	}
+	received := qualified()
+	received.Matricule, received.OID = niaPair.Matricule, niaPair.OID
+	if f := (ins.Policy{}).File(received, []ins.Candidate{{Identity: r.Identity, Former: r.Former}}); f.Code != ins.FaultFormer {
+		t.Errorf("a document under the former INS: %+v", f)
+	}
+	e = both(answer(nirPair, func(t *ins.Trace) {
+		for i := range 100 {
+			t.Former = append(t.Former, ins.Pair{Matricule: strconv.Itoa(i), OID: ins.OIDNIR})
+		}
+	}))
+	e.At = noon
+	if r, _, err = (ins.Rules{}).Apply(r, e); err != nil || len(r.Former) != 20 {
+		t.Errorf("%v, %d former INS", err, len(r.Former))
+	}
+}
+
 func TestCorrectedDate(t *testing.T) {
 	traits := qualified().Traits
 	traits.BirthDate = "1979-12-31"
@@ -350,6 +377,7 @@ func drawEvent(t *rapid.T) ins.Event {
 	}
 	if e.Kind == ins.Retrieve && rapid.IntRange(0, 9).Draw(t, "trace") > 0 {
 		e.Trace = answer(pair, func(tr *ins.Trace) { tr.Traits = traits })
+		e.Trace.Former = rapid.SampledFrom([][]ins.Pair{nil, nil, {nirPair}, {niaPair, newPair, niaPair}, {{}}}).Draw(t, "history")
 		e.Trace.Channel = rapid.SampledFrom([]string{ins.ChannelINSi, ins.ChannelINSi, ins.ChannelApp, "CB"}).Draw(t, "channel")
 		e.Trace.Result = rapid.SampledFrom([]string{ins.Found, ins.Found, "01", "02"}).Draw(t, "result")
 	}

@@ -38,13 +38,8 @@ func PatientView(id string, who ins.Identity, local dmp.ID) Patient {
 		}
 		p.Name = []HumanName{name}
 	}
-	switch t.Sex {
-	case "M":
-		p.Gender = "male"
-	case "F":
-		p.Gender = "female"
-	case "U":
-		p.Gender = "unknown"
+	if t.Sex != "" {
+		p.Gender = ins.SexForFHIR(t.Sex)
 	}
 	p.BirthDate = birthDate(t.BirthDate)
 	if t.BirthPlace != "" {

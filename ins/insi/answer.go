@@ -49,7 +49,11 @@ func (a Answer) Trace() (ins.Trace, bool) {
 	if a.Result != Found {
 		return ins.Trace{}, false
 	}
-	return ins.Trace{Channel: ins.ChannelINSi, MessageID: a.MessageID, Result: string(a.Result), INS: a.INS, Traits: a.Traits, At: a.At}, true
+	t := ins.Trace{Channel: ins.ChannelINSi, MessageID: a.MessageID, Result: string(a.Result), INS: a.INS, Traits: a.Traits, At: a.At}
+	for _, f := range a.Former {
+		t.Former = append(t.Former, f.Pair)
+	}
+	return t, true
 }
 
 // Err is the answer in the words of the error table; nil for Found.

@@ -52,6 +52,11 @@
 //
 // # Unconfirmed
 //
+// The batch verification (WS_INS4, WS_INS5) is not offered: neither its names nor
+// its messages could be read. Faults beyond desir_550, desir_560, desir_1020 and
+// insi_102 are told with INSi's own code ([FaultRejected]); addresses of
+// production come from the configuration.
+//
 // The WSDL at hand has no verification, and how a Pro Santé Connect token
 // travels is not published in what could be read. Both stand apart, as
 // [Verification] and [PSC.Carry], and are off until a configuration sets them.
