@@ -37,6 +37,7 @@ type Config struct {
 	PSC            *PSCConfig            `yaml:"psc,omitempty"`     // absent: nobody logs in
 	INSi           *INSiConfig           `yaml:"insi,omitempty"`    // absent: INSi is not asked
 	Console        *ConsoleConfig        `yaml:"console,omitempty"` // absent: no console
+	Places         string                `yaml:"places,omitempty"`  // table of communes and countries; absent: that of the program
 	Accept         AcceptConfig          `yaml:"accept"`
 	Delivery       DeliveryConfig        `yaml:"delivery"`
 	Storage        StorageConfig         `yaml:"storage"`
@@ -163,7 +164,7 @@ func loadConfig(path string) (Config, error) {
 }
 
 func (c *Config) paths() []*string {
-	all := []*string{&c.Data, &c.Gateway.Certificate, &c.Gateway.Key, &c.Gateway.ClientCA, &c.DMP.Certificate, &c.DMP.Key, &c.DMP.CA, &c.Storage.KeyFile}
+	all := []*string{&c.Data, &c.Gateway.Certificate, &c.Gateway.Key, &c.Gateway.ClientCA, &c.DMP.Certificate, &c.DMP.Key, &c.DMP.CA, &c.Storage.KeyFile, &c.Places}
 	if c.MSS != nil {
 		all = append(all, &c.MSS.Certificate, &c.MSS.Key, &c.MSS.CA, &c.MSS.PasswordFile, &c.MSS.Identities)
 		if d := c.MSS.Directory; d != nil {
@@ -247,6 +248,9 @@ func (c *Config) problems(now time.Time) []string {
 	c.pscProblems(p, now)
 	c.insiProblems(p, now)
 	c.registerProblems(p)
+	if _, err := loadPlaces(c.Places); c.Places != "" && err != nil {
+		p.add("places", "table des communes et des pays illisible : fabriquez-la par « passerelle ins places »")
+	}
 	c.consoleProblems(p)
 	p.oneOf("accept.cda", c.Accept.CDA, "blocking", "strict")
 	p.oneOf("accept.pdfa", c.Accept.PDFA, "warn", "require")

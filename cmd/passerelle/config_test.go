@@ -55,6 +55,7 @@ func TestCheck(t *testing.T) {
 		{"fail/no key file there", func(c *Config) { c.Storage.KeyFile = "/nowhere/identites.key" }, []string{"storage.key_file"}},
 		{"fail/key file readable by others", func(c *Config) { c.Storage.KeyFile = keyFile(t, strings.Repeat("0f1e", 16), 0o644) }, []string{"storage.key_file", "chmod 600"}},
 		{"fail/short key", func(c *Config) { c.Storage.KeyFile = keyFile(t, "0f1e", 0o600) }, []string{"storage.key_file", "openssl rand"}},
+		{"fail/no table of places", func(c *Config) { c.Places = "/nowhere/cog.gz" }, []string{"places", "passerelle ins places"}},
 		{"fail/trusted ADT without key file", func(c *Config) {
 			c.Storage.KeyFile = ""
 			yes := true

@@ -12,6 +12,7 @@ type insCmd struct {
 	Check      insCheckCmd      `cmd:"" help:"Juge la forme et la clé d'un matricule INS."`
 	Query      insQueryCmd      `cmd:"" help:"Interroge l'INSi : recherche par traits, ou vérification d'un INS."`
 	Batch      insBatchCmd      `cmd:"" help:"Juge un fichier CSV d'identités, une par ligne, et écrit le verdict de chacune."`
+	Places     insPlacesCmd     `cmd:"" help:"Décrit la table des communes et des pays, ou en fabrique une autre."`
 	Scan       insScanCmd       `cmd:"" help:"Lit un datamatrix INS : texte d'une douchette ou image."`
 	Datamatrix insDatamatrixCmd `cmd:"" help:"Dessine le datamatrix INS d'une identité qualifiée (PNG, SVG) ou en donne le texte."`
 }
@@ -46,15 +47,14 @@ func (c *insCheckCmd) Run(e *env) error {
 	}
 	matricule, err := ins.ParseMatricule(c.Matricule)
 	if err != nil {
-		add(fault.From(err).Code, ins.Error.String())
-	} else {
-		for _, f := range ins.Inspect(matricule, oid) {
-			add(f.Code, f.Severity.String())
-		}
-		if c.Env != "" {
-			if err := ins.Environment(c.Env).Check(oid); err != nil {
-				add(fault.From(err).Code, ins.Error.String())
-			}
+		matricule = c.Matricule // an OID that assigns no INS says more than the form
+	}
+	for _, f := range ins.Inspect(matricule, oid) {
+		add(f.Code, f.Severity.String())
+	}
+	if c.Env != "" {
+		if err := ins.Environment(c.Env).Check(oid); err != nil {
+			add(fault.From(err).Code, ins.Error.String())
 		}
 	}
 	if c.JSON {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -15,11 +16,12 @@ import (
 )
 
 type insBatchCmd struct {
-	File string `arg:"" help:"Fichier CSV dont la première ligne nomme les colonnes : matricule, oid, status, birth_name, first_given, given_names, birth_date, sex, birth_place (au moins une) ; « - » pour l'entrée standard."`
-	Out  string `required:"" help:"Fichier CSV du résultat (ligne, verdict, constats) ; « - » pour la sortie standard."`
-	OID  string `name:"oid" default:"1.2.250.1.213.1.4.8" help:"Autorité d'affectation des lignes qui n'en donnent pas."`
-	Env  string `name:"env" enum:"production,test,sandbox," default:"" help:"Ajoute la règle de l'environnement : production, test ou sandbox."`
-	JSON bool   `name:"json" help:"Bilan lisible par une machine."`
+	File   string `arg:"" help:"Fichier CSV dont la première ligne nomme les colonnes : matricule, oid, status, birth_name, first_given, given_names, birth_date, sex, birth_place (au moins une) ; « - » pour l'entrée standard."`
+	Out    string `required:"" help:"Fichier CSV du résultat (ligne, verdict, constats) ; « - » pour la sortie standard."`
+	OID    string `name:"oid" default:"1.2.250.1.213.1.4.8" help:"Autorité d'affectation des lignes qui n'en donnent pas."`
+	Places string `name:"places" help:"Table des communes et des pays, faite par « ins places », qui remplace celle du programme." placeholder:"FICHIER"`
+	Env    string `name:"env" enum:"production,test,sandbox," default:"" help:"Ajoute la règle de l'environnement : production, test ou sandbox."`
+	JSON   bool   `name:"json" help:"Bilan lisible par une machine."`
 }
 
 // insCount is how often a code was found.
@@ -36,10 +38,11 @@ func (c *insBatchCmd) Run(e *env) (err error) {
 		return err
 	}
 	defer func() { _ = in.Close() }()
-	places, err := ins.EmbeddedCOG()
+	places, err := loadPlaces(c.Places)
 	if err != nil {
-		return err
+		return usageError{err}
 	}
+	start := e.clock()
 	type kind struct {
 		code     string
 		severity ins.Severity
@@ -62,6 +65,10 @@ func (c *insBatchCmd) Run(e *env) (err error) {
 		})
 	}
 	fmt.Fprintln(e.err)
+	if bad := (*ins.Refusal)(nil); errors.As(err, &bad) {
+		fmt.Fprintln(account, explain(err))
+		return errWrong
+	}
 	if err != nil {
 		return err
 	}
@@ -81,6 +88,9 @@ func (c *insBatchCmd) Run(e *env) (err error) {
 		}
 	} else {
 		fmt.Fprintf(account, "%d identités : %d sans remarque, %d avec avertissement, %d en erreur.\n", sum.Lines, sum.OK, sum.Warnings, sum.Errors)
+		if took := e.clock().Sub(start); took > 0 {
+			fmt.Fprintf(account, "%.0f identités par seconde.\n", float64(sum.Lines)/took.Seconds())
+		}
 		for _, n := range all {
 			fmt.Fprintf(account, "  %7d × %s (%s) : %s %s\n", n.Count, n.Code, severityFR[n.Severity], n.Text, n.Remedy)
 		}

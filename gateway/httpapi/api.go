@@ -12,6 +12,7 @@ import (
 
 	"github.com/passerelle-sante/passerelle/gateway"
 	"github.com/passerelle-sante/passerelle/gateway/fault"
+	"github.com/passerelle-sante/passerelle/ins"
 )
 
 // Door is what the HTTP doors need of the gateway.
@@ -71,8 +72,9 @@ type API struct {
 	// Trusted tells whether a domain is in the MSSanté trust space, as at the
 	// moment of sending; nil: no mail is configured.
 	Trusted   func(domain string) (bool, error)
-	Directory Directory       // nil: no Annuaire Santé is configured
-	Closing   <-chan struct{} // closed when the gateway stops: streams end
+	Places    func() (*ins.COG, error) // advice on birth places; nil: none
+	Directory Directory                // nil: no Annuaire Santé is configured
+	Closing   <-chan struct{}          // closed when the gateway stops: streams end
 	Limits    Limits
 	Notice    string // said in every answer of a sandbox (header X-Passerelle-Environnement)
 	Log       *slog.Logger

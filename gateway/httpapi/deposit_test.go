@@ -329,6 +329,9 @@ func TestIdentityCheck(t *testing.T) {
 		{"ok/qualified", mustJSON(t, identity(testdata.Patients()[0])), true, ""},
 		{"ok/traits alone", `{"traits":{"birth_name":"DURAND","sex":"F"}}`, true, ""},
 		{"ok/unknown birth place is told", edit(t, mustJSON(t, identity(testdata.Patients()[0])), "traits.birth_place", "99999"), true, "INS-BIRTH-PLACE /traits/birth_place"},
+		// Found by review, issue 6: only the batch looked places up.
+		{"ok/birth place of no table is told", edit(t, mustJSON(t, identity(testdata.Patients()[0])), "traits.birth_place", "2A020"), true, "INS-PLACE-UNKNOWN /traits/birth_place"},
+		{"ok/birth place before its time is told", `{"traits":{"birth_name":"DURAND","birth_date":"1990-07-01","birth_place":"97801"}}`, true, "INS-PLACE-DATE /traits/birth_place"},
 		{"fail/provisional with a matricule", edit(t, mustJSON(t, identity(testdata.Patients()[0])), "status", "PROV"), false, "INS-NOT-QUALIFIED /status"},
 		{"fail/matricule without its OID", edit(t, mustJSON(t, identity(testdata.Patients()[0])), "oid", nil), false, ""},
 		{"fail/short matricule", edit(t, mustJSON(t, identity(testdata.Patients()[0])), "matricule", "2800763"), false, ""},

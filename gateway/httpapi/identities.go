@@ -24,8 +24,8 @@ type IdentityFinding struct {
 	Severity string `json:"severity"` // error or warning
 }
 
-// checkIdentity is POST /v1/identities/check: the judgement of package ins, and
-// no call to INSi. Nothing is kept.
+// checkIdentity is POST /v1/identities/check: the judgement of package ins, its
+// advice on the birth place, and no call to INSi. Nothing is kept.
 func (a *API) checkIdentity(w http.ResponseWriter, r *http.Request, _ *caller) error {
 	body, err := readBody(r, maxSmall, "application/json")
 	if err != nil {
@@ -35,8 +35,21 @@ func (a *API) checkIdentity(w http.ResponseWriter, r *http.Request, _ *caller) e
 	if err := strict(body, &id); err != nil {
 		return err
 	}
+	found := ins.Judge(id)
+	if a.Places != nil {
+		places, err := a.Places()
+		if err != nil {
+			return err
+		}
+		// A date that is none was judged; the place is looked up all the same.
+		born, err := ins.ParseBirthDate(id.Traits.BirthDate)
+		if err != nil {
+			born = ins.BirthDate{}
+		}
+		found = append(found, places.Judge(id.Traits.BirthPlace, born)...)
+	}
 	out := IdentityVerdict{Valid: true, Qualified: id.Qualified(), Findings: []IdentityFinding{}}
-	for _, f := range ins.Judge(id) {
+	for _, f := range found {
 		row, ok := fault.Lookup(f.Code)
 		if !ok {
 			return fault.New(fault.Internal)
