@@ -136,6 +136,20 @@ type Requester struct {
 	Organisation Organisation `json:"organisation"`
 }
 
+// Sender is the identifier under which the DMP knows who asks; empty when there
+// is none.
+func (r Requester) Sender() string {
+	switch {
+	case r.Person != nil:
+		return r.Person.ID.Extension
+	case r.Device != nil && r.Device.ID.Extension != "":
+		return r.Device.ID.Extension
+	case r.Device != nil:
+		return r.Device.ID.Root
+	}
+	return ""
+}
+
 // Establishment is who a transaction is done for.
 type Establishment struct {
 	Name      string `json:"name,omitempty"`

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"regexp"
 	"slices"
 
 	"github.com/passerelle-sante/passerelle/dmp"
@@ -139,6 +140,10 @@ func placed(err error, where string) error {
 	return fault.From(err).At(where)
 }
 
+// senderForm is an identifier that a token can be asked with: the DMP refuses
+// others, at every attempt.
+var senderForm = regexp.MustCompile(`^[^\x00-\x20]{1,64}$`)
+
 // judgeFlags judges what is asked to be done with the documents.
 func (g *Gateway) judgeFlags(_ context.Context, in Inbound, v *verdict) {
 	for _, err := range in.Refusals[len(in.Refusals)-in.FlagRefusals:] {
@@ -157,7 +162,7 @@ func (g *Gateway) judgeFlags(_ context.Context, in Inbound, v *verdict) {
 	if !f.ToDMP {
 		return
 	}
-	if in.Requester == nil {
+	if in.Requester == nil || !senderForm.MatchString(in.Requester.Sender()) {
 		v.refuseAt(FaultNoSender, in.at("PRT"))
 	}
 	for _, d := range v.documents {

@@ -25,15 +25,7 @@ const maxTokenAnswer = 64 << 10
 type tokenKey struct{ finess, sender string }
 
 func keyOf(c dmp.Caller) (tokenKey, error) {
-	k := tokenKey{finess: c.Establishment.FINESSGeo}
-	switch r := c.Requester; {
-	case r.Person != nil:
-		k.sender = r.Person.ID.Extension
-	case r.Device != nil && r.Device.ID.Extension != "":
-		k.sender = r.Device.ID.Extension
-	case r.Device != nil:
-		k.sender = r.Device.ID.Root
-	}
+	k := tokenKey{finess: c.Establishment.FINESSGeo, sender: c.Requester.Sender()}
 	if k.finess == "" {
 		return k, &Error{code: FaultIncomplete, where: "finess"}
 	}

@@ -52,8 +52,8 @@ var gatewayRows = []Row{
 	},
 	{
 		Code: "GW-NO-SENDER", HTTP: 422, FHIR: "required", HL7: HL7{"AE", "101", ""}, SMTP: SMTP{550, "5.6.0"},
-		FR: "L'émetteur de la demande (PRT SB) manque alors que le DMP est demandé.", EN: "The sender of the request (PRT SB) is missing although the DMP is asked for.",
-		FixFR: "Ajoutez un segment PRT de rôle SB avec le professionnel ou l'appareil, et la structure.", FixEN: "Add a PRT segment with role SB, the professional or device, and the organisation.",
+		FR: "L'émetteur de la demande manque, ou n'a pas d'identifiant utilisable, alors que le DMP est demandé.", EN: "The sender of the request is missing, or has no usable identifier, although the DMP is asked for.",
+		FixFR: "Donnez le professionnel ou l'appareil : PRT de rôle SB avec la structure (HL7), author.id (REST), List.source ou l'auteur (FHIR).", FixEN: "Give the professional or the device: PRT with role SB and the organisation (HL7), author.id (REST), List.source or the author (FHIR).",
 		Requirements: []string{"SC.DMP/CONF.12"},
 	},
 	{
