@@ -83,7 +83,7 @@ func checkFile(path string, e *env) ([]string, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, usageError{err}
 		}
-		return []string{err.Error()}, nil //nolint:nilerr // an unreadable configuration is what is judged
+		return []string{said(err)}, nil //nolint:nilerr // an unreadable configuration is what is judged
 	}
 	return cfg.problems(e.clock()), nil
 }

@@ -328,7 +328,7 @@ func (c *Config) establishmentProblems(p *problemList) {
 		}
 		for j, m := range e.Machines {
 			if _, err := readCertificate(m); err != nil {
-				p.add(fmt.Sprintf("%s.machines[%d]", at, j), err.Error())
+				p.add(fmt.Sprintf("%s.machines[%d]", at, j), said(err))
 			}
 		}
 	}
@@ -439,12 +439,12 @@ func (p *problemList) pair(environment, at, cert, key string, role x509.ExtKeyUs
 	}
 	kp, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		p.add(at+"certificate", err.Error())
+		p.add(at+"certificate", said(err))
 		return
 	}
 	leaf, err := x509.ParseCertificate(kp.Certificate[0])
 	if err != nil {
-		p.add(at+"certificate", err.Error())
+		p.add(at+"certificate", said(err))
 		return
 	}
 	if now.After(leaf.NotAfter) {
@@ -474,7 +474,7 @@ func (p *problemList) authority(environment, at, file string) {
 	}
 	pool, err := readCertificates(file)
 	if err != nil {
-		p.add(at, err.Error())
+		p.add(at, said(err))
 		return
 	}
 	for _, cert := range pool {

@@ -162,7 +162,7 @@ func TestInitSections(t *testing.T) {
 				t.Fatal("the section is not read")
 			}
 			for _, p := range c.problems(time.Now()) {
-				if strings.HasPrefix(p, name) && !strings.Contains(p, "certificat") && !strings.Contains(p, "no such file") && !strings.Contains(p, "storage.key_file") {
+				if strings.HasPrefix(p, name) && !strings.Contains(p, "certificat") && !strings.Contains(p, "fichier ou dossier introuvable") && !strings.Contains(p, "storage.key_file") {
 					t.Error(p)
 				}
 			}

@@ -22,7 +22,7 @@ func (d *DirectoryConfig) problems(p *problemList, environment string) {
 		p.add("mss.directory.url", "adresse sans paramètre attendue : la base FHIR")
 	}
 	if _, err := clientSecret(d.KeyFile); err != nil {
-		p.add("mss.directory.key_file", err.Error())
+		p.add("mss.directory.key_file", said(err))
 	}
 	if d.CA != "" {
 		p.authority(environment, "mss.directory.ca", d.CA)

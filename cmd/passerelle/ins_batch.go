@@ -51,7 +51,7 @@ func (c *insBatchCmd) Run(e *env) (err error) {
 	account := e.out
 	batch := ins.Batch{
 		OID: ins.OID(c.OID), Environment: ins.Environment(c.Env), Today: e.clock(), Places: places,
-		Progress: func(s ins.Summary) { fmt.Fprintf(e.err, "\r%d lignes jugées", s.Lines) },
+		Progress: func(s ins.Summary) { fmt.Fprintf(e.err, "\rlignes jugées : %d", s.Lines) },
 		Found:    func(f ins.Finding) { counts[kind{f.Code, f.Severity}]++ },
 	}
 	var sum ins.Summary
@@ -87,7 +87,7 @@ func (c *insBatchCmd) Run(e *env) (err error) {
 			return err
 		}
 	} else {
-		fmt.Fprintf(account, "%d identités : %d sans remarque, %d avec avertissement, %d en erreur.\n", sum.Lines, sum.OK, sum.Warnings, sum.Errors)
+		fmt.Fprintf(account, "%s : %d sans remarque, %d avec avertissement, %d en erreur.\n", count(sum.Lines, "identité"), sum.OK, sum.Warnings, sum.Errors)
 		if took := e.clock().Sub(start); took > 0 {
 			fmt.Fprintf(account, "%.0f identités par seconde.\n", float64(sum.Lines)/took.Seconds())
 		}

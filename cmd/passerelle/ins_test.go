@@ -56,7 +56,7 @@ func TestINSBatch(t *testing.T) {
 		result    string
 		says      string
 	}{
-		{"ok/one-good-line", "matricule;oid\n2 79 03 51 215 189 89;1.2.250.1.213.1.4.10\n", nil, 0, "line;verdict;findings\n2;ok;\n", "1 identités : 1 sans remarque"},
+		{"ok/one-good-line", "matricule;oid\n2 79 03 51 215 189 89;1.2.250.1.213.1.4.10\n", nil, 0, "line;verdict;findings\n2;ok;\n", "1 identité : 1 sans remarque"},
 		{"ok/warning", "matricule,oid\n279035121518988,1.2.250.1.213.1.4.10\n", nil, 0, "line,verdict,findings\n2,warning,INS-KEY@matricule\n", "INS-KEY (avertissement)"},
 		{"ok/machine", "matricule\n180032B02040123\n", []string{"--json"}, 0, "line,verdict,findings\n2,ok,\n", `"findings":[]`},
 		{"fail/wrong-key", "matricule\n180032B02040124\n180032B02040124\n", nil, exitWrong, "line,verdict,findings\n2,error,INS-KEY@matricule\n3,error,INS-KEY@matricule\n", "2 × INS-KEY (erreur)"},

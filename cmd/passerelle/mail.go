@@ -83,7 +83,7 @@ func (c *Config) mssProblems(p *problemList, now time.Time) {
 		p.address("mss.imap", m.IMAP)
 		if m.Identities != "" {
 			if _, err := readIdentities(m.Identities); err != nil {
-				p.add("mss.identities", err.Error())
+				p.add("mss.identities", said(err))
 			}
 		}
 	}
@@ -100,7 +100,7 @@ func (c *Config) mssProblems(p *problemList, now time.Time) {
 		m.Directory.problems(p, c.Environment)
 	}
 	if _, err := c.mailHouse(); err != nil {
-		p.add("mss.finess_geo", err.Error())
+		p.add("mss.finess_geo", said(err))
 	}
 }
 

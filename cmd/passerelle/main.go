@@ -36,6 +36,8 @@ var errWrong = errors.New("non conforme")
 // usageError is a mistake in how the command was called.
 type usageError struct{ error }
 
+func (e usageError) Unwrap() error { return e.error }
+
 // env is what every command is given, so that none reads a global.
 type env struct {
 	ctx    context.Context
@@ -83,6 +85,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(n int) { exited = true; code = n }),
 		kong.UsageOnError(),
+		kong.Help(frenchHelp),
+		kong.PostBuild(french),
 	)
 	if err != nil {
 		fmt.Fprintln(stderr, "passerelle :", err)
@@ -93,7 +97,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		return code
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "passerelle :", err)
+		fmt.Fprintln(stderr, "passerelle :", usageWords.Replace(err.Error()))
 		fmt.Fprintln(stderr, "Aide : passerelle --help")
 		return exitUsage
 	}
@@ -115,7 +119,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	case errors.Is(err, errUntested):
 		return exitUntested
 	case errors.As(err, &usage):
-		fmt.Fprintln(stderr, "passerelle :", err)
+		fmt.Fprintln(stderr, "passerelle :", said(err))
 		return exitUsage
 	default:
 		fmt.Fprintln(stderr, "passerelle :", explain(err))
@@ -128,7 +132,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 func explain(err error) string {
 	f := fault.From(err)
 	if f.Code == fault.Internal {
-		return err.Error()
+		return said(err)
 	}
 	if err.Error() == f.Code {
 		return fmt.Sprintf("%s %s [%s]", f.FR, f.FixFR, f.Code)

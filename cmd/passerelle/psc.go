@@ -107,7 +107,7 @@ func (c *Config) pscProblems(p *problemList, now time.Time) {
 	p.require("psc.client_id", s.ClientID)
 	if s.ClientSecretFile != "" {
 		if _, err := clientSecret(s.ClientSecretFile); err != nil {
-			p.add("psc.client_secret_file", err.Error())
+			p.add("psc.client_secret_file", said(err))
 		}
 	}
 	if s.Certificate != "" || s.Key != "" {
@@ -205,7 +205,7 @@ func (c *Config) pscClientProblems(p *problemList) {
 		for j, file := range one.Certificates {
 			cert, err := readCertificate(file)
 			if err != nil {
-				p.add(fmt.Sprintf("%s.certificates[%d]", at, j), err.Error())
+				p.add(fmt.Sprintf("%s.certificates[%d]", at, j), said(err))
 				continue
 			}
 			claim(fmt.Sprintf("%s.certificates[%d]", at, j), "certificate "+thumbprint(cert))

@@ -140,7 +140,7 @@ func TestInitPSC(t *testing.T) {
 		t.Fatalf("%d settings: %+v", found, c.PSC)
 	}
 	for _, problem := range c.problems(time.Now()) {
-		if strings.HasPrefix(problem, "psc") && !strings.Contains(problem, "no such file") {
+		if strings.HasPrefix(problem, "psc") && !strings.Contains(problem, "fichier ou dossier introuvable") {
 			t.Error(problem)
 		}
 	}

@@ -48,7 +48,7 @@ func (c *Config) trustsADT(e EstablishmentConfig) bool {
 func (c *Config) registerProblems(p *problemList) {
 	if c.Storage.KeyFile != "" {
 		if _, err := readKeys(c.Storage.KeyFile); err != nil {
-			p.add("storage.key_file", err.Error())
+			p.add("storage.key_file", said(err))
 		}
 		return
 	}

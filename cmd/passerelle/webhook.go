@@ -44,7 +44,7 @@ func longEnough(secret string, err error) (string, error) {
 func (w *WebhookConfig) problems(p *problemList, environment, at string) {
 	p.hookURL(environment, at+".url", w.URL)
 	if _, err := w.secret(); err != nil {
-		p.add(at, err.Error())
+		p.add(at, said(err))
 	}
 	if w.CA != "" {
 		p.authority(environment, at+".ca", w.CA)

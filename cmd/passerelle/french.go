@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// kong writes its own words in English. These are the ones that a person meets;
+// a sentence of its that is not here stays as it is.
+var (
+	usageWords = strings.NewReplacer(
+		"unexpected argument ", "argument inattendu : ", "unknown flag ", "option inconnue : ",
+		"missing flags: ", "il manque l'option ", "missing positional arguments ", "il manque ",
+		"expected one of ", "il manque l'un de : ", "expected ", "il manque ",
+		" but got ", ", reçu ", ", did you mean one of ", " ; vouliez-vous l'un de ", ", did you mean ", " ; vouliez-vous ",
+		" can't be used together", " ne vont pas ensemble", " must be one of ", " doit être l'un de ",
+		" or ", " ou ", " and ", " et ")
+	helpWords = strings.NewReplacer(
+		"Usage: ", "Usage : ", "\nArguments:\n", "\nArguments :\n", "\nFlags:\n", "\nOptions :\n", "\nCommands:\n", "\nCommandes :\n",
+		"[flags]", "[options]", "<command>", "<commande>",
+		`Run "passerelle <command> --help" for more information on a command.`, "L'aide d'une commande : passerelle <commande> --help")
+)
+
+// french makes kong speak French where it can.
+func french(k *kong.Kong) error {
+	k.Model.HelpFlag.Help = "Montre cette aide."
+	return nil
+}
+
+func frenchHelp(options kong.HelpOptions, ctx *kong.Context) error {
+	out := ctx.Stdout
+	defer func() { ctx.Stdout = out }()
+	var page bytes.Buffer
+	ctx.Stdout = &page
+	if err := kong.DefaultHelpPrinter(options, ctx); err != nil {
+		return err
+	}
+	_, err := out.Write([]byte(helpWords.Replace(page.String())))
+	return err
+}
+
+// said is the text of an error, without the English of the system about a file.
+func said(err error) string {
+	var p *fs.PathError
+	if !errors.As(err, &p) {
+		return err.Error()
+	}
+	cause := p.Err.Error()
+	switch {
+	case errors.Is(p.Err, fs.ErrNotExist):
+		cause = "fichier ou dossier introuvable"
+	case errors.Is(p.Err, fs.ErrPermission):
+		cause = "accès refusé"
+	case errors.Is(p.Err, fs.ErrExist):
+		cause = "existe déjà"
+	}
+	return strings.ReplaceAll(err.Error(), p.Error(), p.Path+" : "+cause)
+}
