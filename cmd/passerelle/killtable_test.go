@@ -276,6 +276,8 @@ func (r *rehearsal) killOnce(step killStep, f *flow, random *rand.Rand) {
 type listed struct {
 	ID      string `json:"id"`
 	State   string `json:"state"`
+	Code    string `json:"code"`
+	Door    string `json:"door"`
 	Message struct {
 		ControlID string `json:"control_id"`
 	} `json:"message"`
