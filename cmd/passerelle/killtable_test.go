@@ -127,6 +127,7 @@ type flow struct {
 	all      []sent
 	patient  testdata.Patient
 	received []string // Message-ID of the letters of correspondents
+	deposits []*deposited
 }
 
 type sent struct {
@@ -178,6 +179,12 @@ func TestKill(t *testing.T) {
 		t.Skip("-short: the kill test starts and kills some fifty processes")
 	}
 	r := newRehearsal(t)
+	told, conf := newSoftware(t)
+	hooked := r.w.config
+	hooked.Establishments[0].Webhook = conf
+	if err := writeConfig(r.config, hooked); err != nil {
+		t.Fatal(err)
+	}
 	f := &flow{patient: testdata.Patients()[0]}
 	random := rand.New(rand.NewPCG(1, uint64(os.Getpid())))
 	kills, table := 0, &bytes.Buffer{}
@@ -201,9 +208,11 @@ func TestKill(t *testing.T) {
 	r.count(f)
 	letters, copies := r.countLetters(f)
 	r.countReceived(f)
+	r.countDeposits(f)
+	events := r.countTold(f, told)
 	_ = w.Flush()
-	t.Logf("%d kills by SIGKILL: %d messages, %d letters sent, %d letters received; none lost, none shown twice; %d physical resends\n%s",
-		kills, len(f.all), letters, len(f.received), copies-letters, table)
+	t.Logf("%d kills by SIGKILL: %d messages, %d letters sent, %d letters received, %d deposits, %d events told by webhook; none lost, none shown twice; %d physical resends\n%s",
+		kills, len(f.all), letters, len(f.received), len(f.deposits), events, copies-letters, table)
 	if kills < 50 {
 		t.Errorf("only %d kills", kills)
 	}
@@ -221,8 +230,10 @@ func (r *rehearsal) killOnce(step killStep, f *flow, random *rand.Rand) {
 		r.drain(f) // so that what the world holds back is this message
 	}
 	flowing := []sent{f.message(step.mail)}
+	var dep *deposited
 	if step.trap == "" && step.outside == nil {
 		flowing = append(flowing, f.message(step.mail), f.message(false))
+		dep = r.newDeposit(f)
 	}
 
 	sending, stopSending := context.WithCancel(ctx)
@@ -236,6 +247,9 @@ func (r *rehearsal) killOnce(step killStep, f *flow, random *rand.Rand) {
 		for _, m := range flowing {
 			answered.Go(func() { _, _ = r.sendUntilAcknowledged(sending, m.message) })
 		}
+	}
+	if dep != nil {
+		answered.Go(func() { _ = dep.send(sending) })
 	}
 	var err error
 	switch {
@@ -270,6 +284,11 @@ func (r *rehearsal) killOnce(step killStep, f *flow, random *rand.Rand) {
 			r.t.Fatalf("%s: acknowledged %s for %s\n%s", step.name, code, m.control, ack)
 		}
 	}
+	if dep != nil {
+		if err := dep.send(ctx); err != nil {
+			r.t.Fatalf("%s: deposit: %v\n%s", step.name, err, second.stderr)
+		}
+	}
 }
 
 // submission is what /v1 lists.
@@ -288,6 +307,11 @@ type delivery struct {
 	State string `json:"state"`
 }
 
+// open tells whether something is still to be brought somewhere.
+func (l listed) open() bool {
+	return slices.ContainsFunc(l.Deliveries, func(d delivery) bool { return d.State == "due" || d.State == "waiting" })
+}
+
 // drain waits until every submission has ended, its ZAM included.
 func (r *rehearsal) drain(f *flow) {
 	r.t.Helper()
@@ -298,16 +322,24 @@ func (r *rehearsal) drain(f *flow) {
 			for _, l := range r.listed(s.control) {
 				var one listed
 				r.getJSON(r.client, r.w.info.Gateway.HTTPS+"/v1/submissions/"+l.ID, &one)
-				for _, d := range one.Deliveries {
-					if d.State == "due" || d.State == "waiting" {
-						return false
-					}
+				if one.open() {
+					return false
 				}
 			}
 			return true
 		})
 		if err != nil {
 			r.t.Fatalf("%s does not end: %v", s.control, err)
+		}
+	}
+	for _, d := range f.deposits {
+		err := r.until(ctx, func() bool {
+			var one listed
+			r.getJSON(r.client, r.w.info.Gateway.HTTPS+"/v1/submissions/"+d.id, &one)
+			return !one.open()
+		})
+		if err != nil {
+			r.t.Fatalf("deposit %s does not end: %v", d.id, err)
 		}
 	}
 	err := r.until(ctx, func() bool { return r.receivedDone() >= len(f.received) })

@@ -14,14 +14,24 @@ import (
 	"github.com/passerelle-sante/passerelle/gateway/journal/journaltest"
 )
 
-// A journal written before there were letters goes on.
-func TestUpgradeFromFirstSchema(t *testing.T) {
+// A journal goes on that was written before there were letters; before the
+// identities and the decisions of issue 4 (commit e3f2795); or by the release before.
+func TestUpgrade(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		steps int
+	}{{"ok/first-schema", 1}, {"ok/before-issue-4", 5}, {"ok/release-before", 8}} {
+		t.Run(c.name, func(t *testing.T) { testUpgrade(t, c.steps) })
+	}
+}
+
+func testUpgrade(t *testing.T, from int) {
 	dir := t.TempDir()
 	steps, err := sqldb.Migrations(os.DirFS("."), "schema")
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, err := sqldb.Open(t.Context(), sqldb.Config{Path: filepath.Join(dir, "journal.db"), Migrations: steps[:1]})
+	db, err := sqldb.Open(t.Context(), sqldb.Config{Path: filepath.Join(dir, "journal.db"), Migrations: steps[:from]})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +42,8 @@ func TestUpgradeFromFirstSchema(t *testing.T) {
 			_, err = tx.Exec(t.Context(), `INSERT INTO delivery (id, submission, finess_ej, finess_geo, est_name, source_oid, destination, state,
 				created, due, attempts, sent, remote, notice, code) VALUES
 				('old-dmp', 1, 'ej', 'geo', '', '', 'dmp', 'due', 5, 5, 3, 1, 'r', '', 'X'),
-				('old-zam', 1, 'ej', 'geo', '', '', 'zam', 'due', 5, 5, 0, 0, '', '', '')`)
+				('old-zam', 1, 'ej', 'geo', '', '', 'zam', 'due', 5, 5, 0, 0, '', '', ''),
+				('old-failed', 1, 'ej', 'geo', '', '', 'zam', 'failed', 5, 5, 9, 1, '', '', 'Y')`)
 		}
 		return err
 	})
@@ -54,6 +65,18 @@ func TestUpgradeFromFirstSchema(t *testing.T) {
 	}
 	if s, _, err := j.Submission(t.Context(), "old"); err != nil || s.State != gateway.Done {
 		t.Fatalf("%+v, %v", s, err)
+	}
+	// What is new applies to what is old.
+	err = j.Decide(t.Context(), gateway.Ruling{
+		Submission: "old", Delivery: "old-failed", Was: gateway.Failed, Now: journaltest.T0, State: gateway.Due,
+		Events: []gateway.Event{{Submission: "old", Time: journaltest.T0, Step: gateway.EventReplayed, By: "8", Why: "because"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leased, err = j.Claim(t.Context(), gateway.DestinationZAM, "h", journaltest.T0, journaltest.T0.Add(time.Hour), 9)
+	if err != nil || len(leased) != 2 || leased[1].ID != "old-failed" || leased[1].Round != 1 || leased[1].Attempts != 1 {
+		t.Fatalf("got %+v, %v", leased, err)
 	}
 	d := journaltest.RecordLetter(t, j, "new", gateway.DestinationPro, "a@example.test")
 	journaltest.Mark(t, j, d, "h")
