@@ -38,7 +38,7 @@ func TestAssertionsKeepTheInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := ins.Record{Identity: ins.Identity{Status: ins.Provisional}}
 		own := false // evidence of our own
-		for i, n := 0, rapid.IntRange(1, 12).Draw(t, "events"); i < n; i++ {
+		for i, n := 0, rapid.IntRange(12, 40).Draw(t, "events"); i < n; i++ {
 			e := drawEvent(t)
 			if i == 0 || rapid.Bool().Draw(t, "assert") {
 				e = ins.Event{Kind: ins.Assert, At: noon, Actor: adtActor, Said: drawSaid(t), Reason: "ADT^A31 1", Corrected: rapid.IntRange(0, 5).Draw(t, "completed") == 0}

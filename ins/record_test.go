@@ -354,6 +354,11 @@ func drawEvent(t *rapid.T) ins.Event {
 	traits := qualified().Traits
 	if rapid.IntRange(0, 3).Draw(t, "other traits") == 0 {
 		rapid.SampledFrom([]func(*ins.Traits){
+			// Often, because the others are refused: short sequences that seldom rectify
+			// let a proof survive other traits (found by review, issue 6).
+			func(t *ins.Traits) { t.BirthName = "DURAND" },
+			func(t *ins.Traits) { t.BirthName = "DURAND" },
+			func(t *ins.Traits) { t.BirthName = "DURAND" },
 			func(t *ins.Traits) { t.BirthName = "DURAND" },
 			func(t *ins.Traits) { t.BirthDate = "1979-00-00" },
 			func(t *ins.Traits) { t.Sex = "U" },
@@ -369,7 +374,7 @@ func drawEvent(t *rapid.T) ins.Event {
 		Traits:    &traits,
 		Corrected: rapid.IntRange(0, 5).Draw(t, "corrected") == 0,
 	}
-	if e.Kind == ins.Merge && rapid.IntRange(0, 5).Draw(t, "merge") != 0 {
+	if e.Kind == ins.Merge && rapid.IntRange(0, 20).Draw(t, "merge") != 0 {
 		e.Kind = ins.Control
 	}
 	if rapid.Bool().Draw(t, "proof") || e.Kind == ins.Control {
@@ -398,7 +403,7 @@ func TestNoSequenceOfEventsBreaksTheInvariants(t *testing.T) {
 		var controlled, found bool
 		var attributes []string
 		sent := map[ins.Pair]bool{} // INS that were once under QUAL
-		for _, e := range rapid.SliceOfN(rapid.Custom(drawEvent), 1, 30).Draw(t, "events") {
+		for _, e := range rapid.SliceOfN(rapid.Custom(drawEvent), 100, 200).Draw(t, "events") {
 			before, _ := json.Marshal(r)
 			next, entry, err := ins.Rules{}.Apply(r, e)
 			if after, _ := json.Marshal(r); string(after) != string(before) {
