@@ -27,7 +27,8 @@ func TestFrenchCommandLine(t *testing.T) {
 		{"fail/no such file", "hl7 send --to 127.0.0.1:1 " + absent, 2, absent + " : fichier ou dossier introuvable"},
 		{"fail/no such configuration", "serve --config " + absent, 2, absent + " : fichier ou dossier introuvable"},
 		{"ok/help", "ins batch --help", 0, "Usage : passerelle ins batch --out=STRING <file> [options]"},
-		{"ok/sections", "ins batch --help", 0, "\nOptions :\n  -h, --help          Montre cette aide."},
+		{"ok/sections", "ins batch --help", 0, "\nOptions :\n  -h, --help "},
+		{"ok/the help of help", "ins batch --help", 0, " Montre cette aide.\n"},
 		{"ok/commands", "--help", 0, "L'aide d'une commande : passerelle <commande> --help"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

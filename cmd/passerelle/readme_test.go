@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/passerelle-sante/passerelle/conformance"
 	"github.com/passerelle-sante/passerelle/gateway/fault"
 )
 
@@ -45,6 +46,41 @@ func TestReadmeIsFilled(t *testing.T) {
 	for i, line := range strings.Split(string(data), "\n") {
 		if strings.Contains(line, "@@") {
 			t.Errorf("README.md:%d: %s", i+1, line)
+		}
+	}
+}
+
+// Found by a newcomer who followed the page: it gave another number of
+// requirements than « conformance list ».
+func TestReadmeCatalogue(t *testing.T) {
+	data, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cat, err := conformance.LoadCatalogue(conformance.DefaultCatalogue)
+	if err != nil {
+		t.Fatal(err)
+	}
+	played, scenarios, playedScenarios := 0, 0, 0
+	for _, r := range cat.Requirements {
+		scenarios += len(r.Scenarios)
+		automated := 0
+		for _, s := range r.Scenarios {
+			if s.Mode == conformance.Automated {
+				automated++
+			}
+		}
+		playedScenarios += automated
+		if automated > 0 {
+			played++
+		}
+	}
+	for _, want := range []string{
+		fmt.Sprintf("%d requirements of the PFI corridor and %d scenarios; %d requirements (%d scenarios) are played", len(cat.Requirements), scenarios, played, playedScenarios),
+		fmt.Sprintf("%d of %d catalogued PFI requirements", played, len(cat.Requirements)),
+	} {
+		if !strings.Contains(string(data), want) {
+			t.Errorf("README.md does not say %q", want)
 		}
 	}
 }
