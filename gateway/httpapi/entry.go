@@ -165,8 +165,14 @@ func authorOf(holder, resource *fhir.Node) (dmp.Author, bool) {
 			a.Organisation = organisationOf(org)
 		}
 		return a, true
-	case "Practitioner", "Patient":
+	case "Practitioner":
 		return dmp.Author{Person: personOf(resource)}, true
+	case "Patient":
+		// By name only: the identifier of a patient goes where the subject goes, never
+		// into the token of a sender.
+		a := dmp.Author{Person: personOf(resource)}
+		a.Person.ID = dmp.ID{}
+		return a, true
 	case "Device":
 		d := &dmp.Device{ID: idOf(resource)}
 		for _, n := range resource.Get("deviceName").Items() {
