@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
+	"net"
 	"strings"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 )
@@ -43,20 +46,31 @@ func frenchHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	return err
 }
 
-// said is the text of an error, without the English of the system about a file.
+// said is the text of an error, without the English of the system about a file or
+// an address.
 func said(err error) string {
+	text := err.Error()
 	var p *fs.PathError
-	if !errors.As(err, &p) {
-		return err.Error()
+	if errors.As(err, &p) {
+		cause := p.Err.Error()
+		switch {
+		case errors.Is(p.Err, fs.ErrNotExist):
+			cause = "fichier ou dossier introuvable"
+		case errors.Is(p.Err, fs.ErrPermission):
+			cause = "accès refusé"
+		case errors.Is(p.Err, fs.ErrExist):
+			cause = "existe déjà"
+		}
+		text = strings.ReplaceAll(text, p.Error(), p.Path+" : "+cause)
 	}
-	cause := p.Err.Error()
-	switch {
-	case errors.Is(p.Err, fs.ErrNotExist):
-		cause = "fichier ou dossier introuvable"
-	case errors.Is(p.Err, fs.ErrPermission):
-		cause = "accès refusé"
-	case errors.Is(p.Err, fs.ErrExist):
-		cause = "existe déjà"
+	var op *net.OpError
+	if errors.As(err, &op) && op.Addr != nil {
+		switch {
+		case errors.Is(op.Err, syscall.EADDRINUSE):
+			text = strings.ReplaceAll(text, op.Error(), fmt.Sprintf("l'adresse %s est déjà prise par un autre programme", op.Addr))
+		case errors.Is(op.Err, syscall.ECONNREFUSED):
+			text = strings.ReplaceAll(text, op.Error(), fmt.Sprintf("rien n'écoute à l'adresse %s", op.Addr))
+		}
 	}
-	return strings.ReplaceAll(err.Error(), p.Error(), p.Path+" : "+cause)
+	return text
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -32,7 +33,11 @@ func (c *hl7SendCmd) Run(e *env) error {
 		ack, err := hl7v2.Exchange(ctx, hl7v2.Target{Address: c.To}, message, nil)
 		cancel()
 		if err != nil {
-			return fmt.Errorf("%s : %w", name, err)
+			// Neither its code nor its row of the table: they speak to a gateway that sends a ZAM.
+			if cause := errors.Unwrap(err); cause != nil {
+				err = cause
+			}
+			return fmt.Errorf("%s : aucun acquittement de %s : %s", name, c.To, said(err))
 		}
 		fmt.Fprintf(e.out, "%s\n", name)
 		for _, line := range strings.FieldsFunc(string(ack), func(r rune) bool { return r == '\r' || r == '\n' }) {
