@@ -226,12 +226,12 @@ var gatewayRows = []Row{
 	},
 	{
 		Code: "GW-IDENTITY-TWO", HTTP: 409, FHIR: "multiple-matches", HL7: refused906, SMTP: SMTP{550, "5.7.1"},
-		FR: "Les numéros locaux de ce message désignent deux identités différentes : rien n'a été appris de ce message.", EN: "The local numbers of this message name two different identities: nothing was learned from it.",
+		FR: "Les numéros locaux de ce message désignent deux identités différentes : rien n'en a été appris.", EN: "The local numbers of this message name two different identities: nothing was learned from it.",
 		FixFR: "Corrigez les identifiants (PID-3) dans le logiciel émetteur ; s'il s'agit d'un doublon, fusionnez-le (ADT^A40).", FixEN: "Correct the identifiers (PID-3) in the sending software; if it is a duplicate, merge it (ADT^A40).",
 	},
 	{
 		Code: "GW-IDENTITY-NO-NUMBER", HTTP: 409, FHIR: "multiple-matches", HL7: refused906, SMTP: SMTP{550, "5.7.1"},
-		FR:    "Ce message ne donne aucun numéro local, et son INS est déjà tenu sous d'autres traits ou par plusieurs identités : rien n'a été appris de ce message.",
+		FR:    "Ce message ne donne aucun numéro local, et son INS est déjà tenu sous d'autres traits ou par plusieurs identités : rien n'en a été appris.",
 		EN:    "This message gives no local number, and its INS is held already under other traits or by several identities: nothing was learned from it.",
 		FixFR: "Envoyez le numéro local du patient (PID-3, type PI) ; s'il s'agit d'un doublon, fusionnez-le (ADT^A40).", FixEN: "Send the local number of the patient (PID-3, type PI); if it is a duplicate, merge it (ADT^A40).",
 	},
