@@ -239,7 +239,7 @@ func TestNothingUnqualifiedPassesTheGate(t *testing.T) {
 			}
 		}
 	})
-	if passed == 0 {
+	if passed == 0 && !testing.Short() { // -short draws too few to be sure of one
 		t.Error("the generator never made an identity that passes")
 	}
 }

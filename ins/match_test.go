@@ -171,7 +171,7 @@ func TestFilingIsExactOrNothing(t *testing.T) {
 			}
 		}
 	})
-	if filed == 0 {
+	if filed == 0 && !testing.Short() { // -short draws too few to be sure of one
 		t.Error("the generator never made a document that can be filed")
 	}
 }

@@ -486,7 +486,7 @@ func TestNoSequenceOfEventsBreaksTheInvariants(t *testing.T) {
 		}
 	})
 	for _, s := range []ins.Status{ins.Provisional, ins.Validated, ins.Retrieved, ins.Qualified} {
-		if reached[s] == 0 {
+		if reached[s] == 0 && !testing.Short() { // -short draws too few to be sure
 			t.Errorf("the generator never reached %s", s)
 		}
 	}
