@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -221,6 +222,23 @@ func TestAccept(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The HL7 door and the gateway each had a code for a message without sender and
+// one for a message without destination, and a sender was told of both.
+func TestOneCodeForOneThing(t *testing.T) {
+	h := newHouse(t, nil)
+	nobody := inbound("M1", testdata.CDAOptions{})
+	nobody.Requester = nil
+	nobody.Refusals, nobody.FlagRefusals = []error{fault.New(gateway.FaultNoSender).At("PRT^2")}, 1
+	if d := h.accept(nobody); len(d.Faults) != 1 || d.Faults[0].Code != gateway.FaultNoSender || d.Faults[0].Where != "PRT^2" {
+		t.Errorf("refused by %v, want the door's place alone", d.Faults)
+	}
+	nowhere := inbound("M2", testdata.CDAOptions{})
+	nowhere.Flags = gateway.Flags{}
+	if d := h.accept(nowhere); !slices.Equal(d.Warnings, []gateway.Note{{Code: gateway.FaultNoDestination, Where: "OBX"}}) {
+		t.Errorf("warned %v", d.Warnings)
 	}
 }
 

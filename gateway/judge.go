@@ -155,14 +155,16 @@ func (g *Gateway) judgeFlags(_ context.Context, in Inbound, v *verdict) {
 	f := in.Flags
 	switch {
 	case !f.ToDMP && !f.ToProfessionals && !f.ToPatient:
-		v.warn(FaultNoDestination, "")
+		v.warn(FaultNoDestination, in.at("OBX"))
 	case (f.ToProfessionals || f.ToPatient) && !g.Settings.Mail:
 		v.warn(FaultNoMail, "")
 	}
 	if !f.ToDMP {
 		return
 	}
-	if in.Requester == nil || !senderForm.MatchString(in.Requester.Sender()) {
+	// The door may have said it already, with a better place.
+	told := slices.ContainsFunc(v.faults, func(f *fault.Fault) bool { return f.Code == FaultNoSender })
+	if !told && (in.Requester == nil || !senderForm.MatchString(in.Requester.Sender())) {
 		v.refuseAt(FaultNoSender, in.at("PRT"))
 	}
 	for _, d := range v.documents {

@@ -52,9 +52,9 @@ var gatewayRows = []Row{
 	},
 	{
 		Code: "GW-NO-SENDER", HTTP: 422, FHIR: "required", HL7: HL7{"AE", "101", ""}, SMTP: SMTP{550, "5.6.0"},
-		FR: "L'émetteur de la demande manque, ou n'a pas d'identifiant utilisable, alors que le DMP est demandé.", EN: "The sender of the request is missing, or has no usable identifier, although the DMP is asked for.",
-		FixFR: "Donnez le professionnel ou l'appareil : PRT de rôle SB avec la structure (HL7), author.id (REST), List.source ou l'auteur (FHIR).", FixEN: "Give the professional or the device: PRT with role SB and the organisation (HL7), author.id (REST), List.source or the author (FHIR).",
-		Requirements: []string{"SC.DMP/CONF.12"},
+		FR: "L'émetteur de la demande manque ou est incomplet, alors que le DMP est demandé.", EN: "The sender of the request is missing or incomplete, although the DMP is asked for.",
+		FixFR: "Donnez l'identifiant du professionnel ou de l'appareil : PRT SB, en PRT-5 ou PRT-10, et le FINESS en PRT-8.10 (HL7), author.id (REST), List.source ou l'auteur (FHIR).", FixEN: "Give the id of the professional or of the device: PRT SB, in PRT-5 or PRT-10, and the FINESS in PRT-8.10 (HL7), author.id (REST), List.source or the author (FHIR).",
+		Requirements: []string{"SC.DMP/CONF.12", "CDA/HL7.01"},
 	},
 	{
 		Code: "GW-CONTROL-ID-REUSED", HTTP: 409, FHIR: "duplicate", HL7: refused906, SMTP: SMTP{550, "5.6.0"},

@@ -125,9 +125,6 @@ var hl7Rows = []Row{
 	hl7Refusal("HL7-FLAG-VALUE", "103", "", "code-invalid",
 		[2]string{"Un indicateur ne vaut ni Y ni N.", "A flag is neither Y nor N."},
 		[2]string{"Mettez Y ou N dans OBX-5 de l'indicateur nommé en ERR-7.", "Write Y or N in OBX-5 of the flag named in ERR-7."}),
-	hl7Refusal("HL7-REQUESTER-MISSING", "101", "", "required",
-		[2]string{"Le dépôt au DMP est demandé sans expéditeur complet (PRT SB).", "A deposit in the DMP is asked without a complete sender (PRT SB)."},
-		[2]string{"Ajoutez un PRT SB : un professionnel (PRT-5) ou un dispositif (PRT-10), et le FINESS en PRT-8.10.", "Add a PRT SB: a professional (PRT-5) or a device (PRT-10), and the FINESS in PRT-8.10."}),
 	hl7Refusal("HL7-RECIPIENT-MISSING", "101", "", "required",
 		[2]string{"Un envoi MSSanté est demandé sans destinataire correspondant (PRT RCT).", "A MSSanté sending is asked without a matching recipient (PRT RCT)."},
 		[2]string{"Ajoutez le PRT RCT avec son adresse en PRT-15.4, ou mettez à N l'indicateur nommé en ERR-7.", "Add the PRT RCT with its address in PRT-15.4, or set the flag named in ERR-7 to N."}),
@@ -175,9 +172,6 @@ var hl7Rows = []Row{
 	hl7Refusal("HL7-RECIPIENT-UNUSED", "207", "906", "business-rule",
 		[2]string{"Un destinataire est nommé alors que l'indicateur correspondant vaut N, il est ignoré.", "A recipient is named although its flag is N; it is left out."},
 		[2]string{"Mettez DESTMSSANTEPS ou DESTMSSANTEPAT à Y, ou retirez le PRT RCT.", "Set DESTMSSANTEPS or DESTMSSANTEPAT to Y, or remove the PRT RCT."}),
-	hl7Refusal("HL7-NO-DESTINATION", "207", "906", "business-rule",
-		[2]string{"Aucune destination n'est demandée : le message est conservé sans envoi.", "No destination is asked for: the message is kept and nothing is sent."},
-		[2]string{"Mettez à Y au moins un des indicateurs DESTDMP, DESTMSSANTEPS, DESTMSSANTEPAT.", "Set at least one of DESTDMP, DESTMSSANTEPS, DESTMSSANTEPAT to Y."}),
 
 	// business acknowledgements to the hospital software
 	hl7Busy("HL7-ZAM-ROUTE", "CDA/HL7.02",

@@ -33,7 +33,6 @@ const (
 	FaultFlagMissing     = "HL7-FLAG-MISSING"
 	FaultFlagRepeated    = "HL7-FLAG-REPEATED"
 	FaultFlagValue       = "HL7-FLAG-VALUE"
-	FaultSenderMissing   = "HL7-REQUESTER-MISSING"   // DESTDMP without PRT SB
 	FaultRecipient       = "HL7-RECIPIENT-MISSING"   // a DESTMSS* without its recipient
 	FaultAddress         = "HL7-ADDRESS"             // PRT-15.4 is no mail address
 	FaultOtherPatient    = "HL7-RECIPIENT-PATIENT"   // patient mail to somebody else than PID
@@ -49,7 +48,6 @@ const (
 	FaultFlagUnknown     = "HL7-FLAG-UNKNOWN"        // an OBX that nobody reads
 	FaultFlagDefault     = "HL7-FLAG-DEFAULT"        // ACK_* absent, taken as N
 	FaultRecipientUnused = "HL7-RECIPIENT-UNUSED"    // a recipient that no flag asks for
-	FaultNowhere         = "HL7-NO-DESTINATION"      // all DEST* = N
 
 	FaultNoticeRoute   = "HL7-ZAM-ROUTE"   // no address for this sender
 	FaultNoticeDown    = "HL7-ZAM-DOWN"    // cannot connect

@@ -153,9 +153,6 @@ func (r *reader) decide() {
 	if slices.ContainsFunc(r.in.Refusals, isFlagRefusal) {
 		return
 	}
-	if !f.ToDMP && !f.ToProfessionals && !f.ToPatient {
-		r.warn(FaultNowhere, "OBX")
-	}
 	if f.ToPatient && f.HiddenFromPatient {
 		r.refuse(FaultHiddenPatient, "OBX")
 	}

@@ -122,9 +122,9 @@ func (r *reader) needRequester() {
 	q := r.in.Requester
 	switch {
 	case q == nil, q.Person == nil && q.Device == nil:
-		r.detail(FaultSenderMissing, "PRT", "PRT-5 / PRT-10")
+		r.detail(gateway.FaultNoSender, "PRT", "PRT-5 / PRT-10")
 	case q.Organisation.ID.Extension == "":
-		r.detail(FaultSenderMissing, "PRT", "PRT-8.10")
+		r.detail(gateway.FaultNoSender, "PRT", "PRT-8.10")
 	}
 }
 
