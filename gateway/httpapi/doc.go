@@ -85,6 +85,9 @@
 //   - A search at INSi that finds nobody, several people, or somebody who differs
 //     is 200 on /v1/identities/query: the answer is what was asked for. What INSi
 //     returned is shown, its INS only when the identity takes it.
+//   - Idempotency-Key is for deposits. The other POST only read or ask, so that
+//     sent again they do no harm: the header has no effect there, whatever it
+//     holds. To answer again what INSi said, it would have to be kept.
 //   - A dry run asks INSi as a deposit does, and that is traced: it could not give
 //     the same verdict otherwise.
 //   - Parameters of an address that no operation has are refused, also those that

@@ -270,6 +270,24 @@ func TestQueryIdentity(t *testing.T) {
 		}
 		return w.do(c, "POST", "/v1/identities/query", body, with(bearer, "Content-Type", "application/json"))
 	}
+	// A key has no effect: what OpenAPI says. The second person gets their own answer.
+	keyed := with("", "Content-Type", "application/json", "Idempotency-Key", "cle-1")
+	for _, path := range []string{"check", "query"} {
+		calls := len(w.insi.asked)
+		var answers []string
+		for _, name := range []string{twin, "PERSONNE", "PERSONNE"} {
+			body, err := json.Marshal(asked(name))
+			must(t, err)
+			a := w.do(w.machine, "POST", "/v1/identities/"+path, body, keyed)
+			if a.status != 200 || a.header.Get("Idempotent-Replayed") != "" {
+				t.Errorf("%s under a key: %d %s", path, a.status, a.body)
+			}
+			answers = append(answers, a.body)
+		}
+		if path == "query" && (len(w.insi.asked) != calls+3 || answers[0] == answers[1]) {
+			t.Errorf("%d calls of INSi, %q", len(w.insi.asked)-calls, answers)
+		}
+	}
 	post(doubtful, "", "").refused(t, 422, "INS-CALL-FORBIDDEN /attributes")
 	if a := post(identity(testdata.Patients()[0]), "", ""); a.status != 200 || a.json(t)["accepted"] != true || a.json(t)["returned"] != nil {
 		t.Errorf("an INS that INSi knows: %d %s", a.status, a.body)
