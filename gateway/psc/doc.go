@@ -61,8 +61,11 @@
 //   - The access token that /connect got is exchanged once at each backend. A
 //     backend that is the gateway itself so issues a token without one of the DMP,
 //     which has had it: consult through the backend dmp.
-//   - What expires without /disconnect is not revoked at the backends: their
-//     tokens end by themselves, an hour later at most.
+//   - Tokens are revoked, and the session at PSC ended, when a person leaves
+//     (/logout, /disconnect): psc.md 4.4 asks for no more. A session that expires,
+//     or that a new login of its browser replaces, is refused and removed here,
+//     its tokens with it; nobody is told. They were never anywhere else, and end
+//     when the server that gave them said, as PSC's session does by itself.
 //   - A session and a token end four hours after the person proved who they are
 //     (auth_time), also when PSC let them in without asking again.
 //   - client_credentials is not offered: machines are known by their certificate.

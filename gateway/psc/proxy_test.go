@@ -323,7 +323,12 @@ func TestSendRenews(t *testing.T) {
 			t.Fatalf("%d %s", a.status, a.body)
 		}
 		w.advance(30 * time.Minute)
+		bearers(w)
 		if a := send(); a.status != 401 || a.code() != psc.FaultSessionExpired {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+		// Nobody revokes its tokens, so they must be out of reach.
+		if a := send(); a.status != 401 || a.code() != psc.FaultSession || len(bearers(w)) != 0 {
 			t.Errorf("%d %s", a.status, a.body)
 		}
 	})
