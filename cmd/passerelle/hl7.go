@@ -12,7 +12,9 @@ import (
 )
 
 type hl7Cmd struct {
-	Send hl7SendCmd `cmd:"" help:"Envoie des messages par MLLP et montre les acquittements."`
+	Send   hl7SendCmd   `cmd:"" help:"Envoie des messages par MLLP et montre les acquittements."`
+	Check  hl7CheckCmd  `cmd:"" help:"Juge des messages comme la porte HL7, sans rien envoyer, et montre l'acquittement qu'elle rendrait."`
+	Listen hl7ListenCmd `cmd:"" help:"Tient lieu de logiciel du site : montre les messages que la passerelle lui envoie, et les acquitte."`
 }
 
 type hl7SendCmd struct {

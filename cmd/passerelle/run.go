@@ -92,12 +92,7 @@ func (m *Main) Start(ctx context.Context) (err error) {
 	g := &gateway.Gateway{
 		Journal: m.journal, Rules: rulesVersion, StayKey: stayKey, Clock: m.Clock, NewID: newID, Log: m.Log,
 		Trace: m.trace(), Alarms: alarms, Meters: &gateway.Meters{},
-		Settings: gateway.Settings{
-			Environment: ins.Environment(c.Environment), CDA: c.Accept.CDA, PDFA: c.Accept.PDFA,
-			Mail:       c.MSS != nil,
-			Duplicates: c.Accept.Duplicates, StrictTargets: c.Accept.StrictTargets, Zone: m.zone,
-			Opposition: c.Accept.Opposition,
-		},
+		Settings: c.settings(m.zone),
 	}
 	if err := m.openRegister(ctx, g); err != nil {
 		return err
@@ -356,10 +351,8 @@ func (m *Main) listenMLLP(ctx context.Context, g *gateway.Gateway) error {
 	s := &hl7v2.Server{Door: g, Clock: clock, Rand: m.Random, Logger: m.Log, Trace: m.trace()}
 	routes := map[string]func(gateway.Party) (gateway.Establishment, bool){}
 	for _, h := range m.Config.HL7 {
-		port := hl7v2.Port{Name: h.Listen, Options: hl7v2.Options{
-			Profiles: h.Profiles, Matrix: hl7v2.Matrix(h.Matrix), DefaultCharset: h.Charset, MaskedToPro: h.MaskedToPro, StrictBodies: h.StrictBodies,
-		}}
-		routes[port.Name] = m.route(h)
+		port := hl7v2.Port{Name: h.Listen, Options: h.options()}
+		routes[port.Name] = m.Config.route(h)
 		if h.Certificate != "" {
 			conf, err := serverTLS(h.Certificate, h.Key, h.ClientCA)
 			if err != nil {
@@ -399,9 +392,26 @@ func ignoreClosed(err error) error {
 	return err
 }
 
+// settings are those by which the gateway judges.
+func (c *Config) settings(zone *time.Location) gateway.Settings {
+	return gateway.Settings{
+		Environment: ins.Environment(c.Environment), CDA: c.Accept.CDA, PDFA: c.Accept.PDFA,
+		Mail:       c.MSS != nil,
+		Duplicates: c.Accept.Duplicates, StrictTargets: c.Accept.StrictTargets, Zone: zone,
+		Opposition: c.Accept.Opposition,
+	}
+}
+
+// options are those by which the port reads.
+func (h HL7Config) options() hl7v2.Options {
+	return hl7v2.Options{
+		Profiles: h.Profiles, Matrix: hl7v2.Matrix(h.Matrix), DefaultCharset: h.Charset, MaskedToPro: h.MaskedToPro, StrictBodies: h.StrictBodies,
+	}
+}
+
 // route finds the establishment of a sender on one port: exact names first,
 // then "*".
-func (m *Main) route(h HL7Config) func(gateway.Party) (gateway.Establishment, bool) {
+func (c *Config) route(h HL7Config) func(gateway.Party) (gateway.Establishment, bool) {
 	allowed := map[string]bool{}
 	for _, f := range h.Establishments {
 		allowed[f] = true
@@ -411,7 +421,7 @@ func (m *Main) route(h HL7Config) func(gateway.Party) (gateway.Establishment, bo
 		SenderConfig
 		gateway.Establishment
 	}
-	for _, e := range m.Config.Establishments {
+	for _, e := range c.Establishments {
 		if len(allowed) > 0 && !allowed[e.FINESSGeo] {
 			continue
 		}

@@ -91,6 +91,9 @@ func ReadHeader(message []byte, fallback string) Header {
 	return h
 }
 
+// Text takes a message, or the answer to it, out of the charset of MSH-18.
+func (h Header) Text(message []byte) string { return h.set.decode(message) }
+
 // hd reads an HD: the name alone, or name^id^type when there is more.
 func hd(f Field) string {
 	f = f.First()
