@@ -302,27 +302,38 @@ func (r *Receiver) open(in *mss.Incoming) ([]opened, error) {
 	}
 	var docs []opened
 	for _, d := range archive.Documents {
-		doc, err := cda.Options{Location: r.Gateway.Settings.Zone}.Read(d.Content)
+		md, err := ReadReceived(d, r.Gateway.Settings.Zone)
 		if err != nil {
 			return nil, err
 		}
-		if blocking := doc.Blocking(); len(blocking) > 0 {
-			return nil, blocking[0]
-		}
-		md, _ := doc.Metadata(d.Content)
-		if err := ins.Contradiction(ins.CompareOutbound(d.Metadata.Patient, md.Patient)); err != nil {
-			return nil, err
-		}
-		if d.Metadata.UniqueID.String() != md.UniqueID.String() {
-			return nil, fault.New(FaultIDMismatch)
-		}
-		md.Visibility = d.Metadata.Visibility
 		docs = append(docs, opened{content: d.Content, metadata: md, action: d.Action})
 	}
 	if len(docs) == 0 {
 		return nil, fault.New(FaultNoArchive)
 	}
 	return docs, nil
+}
+
+// ReadReceived reads the CDA of one document of an archive that was received.
+// The metadata are those of the CDA, with the visibility that only the archive
+// can say; a contradiction between the two is refused.
+func ReadReceived(d xdm.Document, zone *time.Location) (dmp.Metadata, error) {
+	doc, err := cda.Options{Location: zone}.Read(d.Content)
+	if err != nil {
+		return dmp.Metadata{}, err
+	}
+	if blocking := doc.Blocking(); len(blocking) > 0 {
+		return dmp.Metadata{}, blocking[0]
+	}
+	md, _ := doc.Metadata(d.Content)
+	if err := ins.Contradiction(ins.CompareOutbound(d.Metadata.Patient, md.Patient)); err != nil {
+		return dmp.Metadata{}, err
+	}
+	if d.Metadata.UniqueID.String() != md.UniqueID.String() {
+		return dmp.Metadata{}, fault.New(FaultIDMismatch)
+	}
+	md.Visibility = d.Metadata.Visibility
+	return md, nil
 }
 
 // person finds the one person whom all documents concern.

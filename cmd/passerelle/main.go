@@ -61,6 +61,7 @@ type cli struct {
 	Store  storeCmd  `cmd:"" help:"Démarre seul le dépôt FHIR de type DMP."`
 	Submit submitCmd `cmd:"" help:"Dépose des CDA ou des PDF par REST, et suit ce qu'ils deviennent."`
 	HL7    hl7Cmd    `cmd:"" name:"hl7" help:"Outils HL7 v2."`
+	XDM    xdmCmd    `cmd:"" name:"xdm" help:"Outils IHE_XDM : juger une archive ou le courriel qui la porte, en lire les documents."`
 	CDA    cdaCmd    `cmd:"" name:"cda" help:"Outils CDA : juger, lire, fabriquer, montrer."`
 	INS    insCmd    `cmd:"" name:"ins" help:"Outils INS : juger un matricule."`
 
