@@ -84,7 +84,9 @@ func (g *Gateway) accept(ctx context.Context, in Inbound, receipt Receipt) Decis
 	digest := hex.EncodeToString(sum[:])
 	keys := g.keys(in, digest)
 
-	if replay, err := g.replay(ctx, keys); err != nil {
+	// A refusal is judged anew: a setting, or what was fed since, may have changed
+	// the verdict.
+	if replay, err := g.replay(ctx, keys.accepted); err != nil {
 		return unavailable(d, err, receipt)
 	} else if replay != nil {
 		if replay.Digest != digest {
@@ -107,6 +109,7 @@ func (g *Gateway) accept(ctx context.Context, in Inbound, receipt Receipt) Decis
 
 	s := g.submission(d, in, digest)
 	if len(d.Faults) > 0 {
+		keys.refused = keys.refused.because(d.Faults)
 		return g.refuse(ctx, d, s, keys, receipt)
 	}
 	return g.commit(ctx, d, s, in, v, keys, receipt)
@@ -124,7 +127,7 @@ func (g *Gateway) submission(d Decision, in Inbound, digest string) Submission {
 func (g *Gateway) refuse(ctx context.Context, d Decision, s Submission, keys duplicateKeys, receipt Receipt) Decision {
 	d.Outcome = Refused
 	d.Receipt = receipt(d)
-	s.State, s.Code, s.Key, s.Receipt = RefusedState, d.Faults[0].Code, keys.refused, d.Receipt
+	s.State, s.Code, s.Key, s.Receipt = RefusedState, d.Faults[0].Code, string(keys.refused), d.Receipt
 	var events []Event
 	for _, f := range d.Faults {
 		events = append(events, Event{Submission: s.ID, Time: s.Received, Step: EventRefused, Outcome: OutcomeFailed, Code: f.Code, Where: f.Where})
@@ -213,9 +216,26 @@ func (g *Gateway) wake() {
 }
 
 // duplicateKeys are the keys under which an exact retransmission is found: an
-// accepted message for ever, a refused one for as long as the rules and the
-// settings that refused it stand.
-type duplicateKeys struct{ accepted, refused string }
+// accepted message for ever, a refused one for as long as the same rules and
+// settings refuse it for the same reasons.
+type duplicateKeys struct {
+	accepted string
+	refused  refusedKey
+}
+
+type refusedKey string
+
+// because completes the key of a refusal with what was refused, and where.
+func (k refusedKey) because(faults []*fault.Fault) refusedKey {
+	if k == "" {
+		return ""
+	}
+	h := sha256.New()
+	for _, f := range faults {
+		h.Write([]byte(f.Code + "\x00" + f.Where + "\x00"))
+	}
+	return k + refusedKey("/"+hex.EncodeToString(h.Sum(nil)[:8]))
+}
 
 func (g *Gateway) keys(in Inbound, digest string) duplicateKeys {
 	if in.IdempotencyKey != "" {
@@ -228,12 +248,12 @@ func (g *Gateway) keys(in Inbound, digest string) duplicateKeys {
 		in.Establishment.FINESSGeo, in.From.Application, in.From.Facility, in.Message.ControlID, digest,
 	}, "\x00")))
 	key := hex.EncodeToString(sum[:])
-	return duplicateKeys{accepted: key, refused: key + "/" + g.fingerprint()}
+	return duplicateKeys{accepted: key, refused: refusedKey(key + "/" + g.fingerprint())}
 }
 
 // replay finds the stored receipt of an exact retransmission.
-func (g *Gateway) replay(ctx context.Context, keys duplicateKeys) (*replay, error) {
-	for _, key := range []string{keys.accepted, keys.refused} {
+func (g *Gateway) replay(ctx context.Context, keys ...string) (*replay, error) {
+	for _, key := range keys {
 		if key == "" {
 			continue
 		}
@@ -258,7 +278,7 @@ func (r replay) decision() Decision {
 
 // lostRace answers the slower of two identical messages that came at once.
 func (g *Gateway) lostRace(ctx context.Context, d Decision, s Submission, keys duplicateKeys, receipt Receipt) Decision {
-	replay, err := g.replay(ctx, keys)
+	replay, err := g.replay(ctx, keys.accepted, string(keys.refused))
 	if err == nil && replay == nil {
 		err = errors.New("gateway: duplicate key without a record")
 	}

@@ -45,9 +45,9 @@
 // and given up like any delivery.
 //
 // Refusals are journaled too, without the document and without the envelope.
-// An exact retransmission of a refused message gets the stored refusal for as
-// long as the rules and settings that refused it stand; after a change it is
-// judged anew.
+// An exact retransmission of a refused message is judged anew, since a setting, or
+// what was fed, may have changed meanwhile; refused for the same reasons by the
+// same rules, it gets the stored refusal and leaves no second line.
 //
 // # What people decide
 //

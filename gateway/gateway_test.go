@@ -349,6 +349,37 @@ func TestRefusalStandsUntilTheRulesChange(t *testing.T) {
 	}
 }
 
+// TestRefusalIsJudgedAnew: who changed what the remedy named got the old refusal
+// for ever (found by the audit of issue 2, 2026-11-22).
+func TestRefusalIsJudgedAnew(t *testing.T) {
+	replacement := inbound("M2", testdata.CDAOptions{ID: testdata.DocumentID(2), Replaces: testdata.DocumentID(1)})
+	replacement.Action = dmp.Replace
+	masked := inbound("M2", testdata.CDAOptions{})
+	masked.Refusals, masked.FlagRefusals = []error{fault.New(gateway.FaultNoSender)}, 1
+	lifted := inbound("M2", testdata.CDAOptions{})
+	for name, c := range map[string]struct {
+		first, then gateway.Inbound
+		between     func(*house)
+		want        gateway.Outcome
+	}{
+		"ok/the target was fed meanwhile":        {replacement, replacement, func(h *house) { h.accept(inbound("M1", testdata.CDAOptions{ID: testdata.DocumentID(1)})) }, gateway.Accepted},
+		"ok/the port was set otherwise":          {masked, lifted, func(*house) {}, gateway.Accepted},
+		"fail/refused for the same reason":       {masked, masked, func(*house) {}, gateway.Replayed},
+		"fail/refused now, for something before": {replacement, masked, func(*house) {}, gateway.Refused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, func(g *gateway.Gateway) { g.Settings.StrictTargets = true })
+			c.then.Raw = c.first.Raw
+			first := h.accept(c.first)
+			c.between(h)
+			then := h.accept(c.then)
+			if first.Outcome != gateway.Refused || then.Outcome != c.want || (then.Submission == first.Submission) != (c.want == gateway.Replayed) {
+				t.Errorf("first %v %v, then %v %v", first.Outcome, first.Faults, then.Outcome, then.Faults)
+			}
+		})
+	}
+}
+
 func TestSimultaneousCopiesMakeOneSubmission(t *testing.T) {
 	h := newHouse(t, nil)
 	in := inbound("M1", testdata.CDAOptions{})

@@ -46,7 +46,7 @@ func (g *Gateway) idempotencyKeys(in Inbound, digest string) duplicateKeys {
 		"idempotency", in.Door, in.Establishment.FINESSGeo, in.From.Application, in.From.Facility, in.IdempotencyKey,
 	}, "\x00")))
 	key := hex.EncodeToString(sum[:])
-	return duplicateKeys{accepted: key, refused: key + "/" + digest + "/" + g.fingerprint()}
+	return duplicateKeys{accepted: key, refused: refusedKey(key + "/" + digest + "/" + g.fingerprint())}
 }
 
 // keyReused refuses another content under a key that is taken. The refusal has
