@@ -121,6 +121,9 @@ func writeERR(b *strings.Builder, f *fault.Fault) {
 	if errors.As(f.Unwrap(), &r) && r.Detail != "" {
 		diagnostic += " " + r.Detail
 	}
+	if behind := placeBehind(f); behind != "" && behind != where {
+		diagnostic += " " + strings.ReplaceAll(behind, "PID^1^", "PID-")
+	}
 	face := f.Row.HL7
 	code, ok := errorTexts[face.Code]
 	if !ok {
@@ -135,6 +138,19 @@ func writeERR(b *strings.Builder, f *fault.Fault) {
 	}
 	segment(b, "ERR", "", where, face.Code+"^"+code+"^messageErrorCondition", "E",
 		application, "", escape(diagnostic), escape(f.FR+" "+f.FixFR))
+}
+
+// placeBehind is the place that an error had before the message's own took its
+// stead: the line of the document, the field of PID behind a trait.
+func placeBehind(f *fault.Fault) string {
+	var l fault.Located
+	if !errors.As(f.Unwrap(), &l) || l.FaultWhere() == f.Where {
+		return ""
+	}
+	if field, ok := traitFields[l.FaultWhere()]; ok {
+		return field
+	}
+	return l.FaultWhere()
 }
 
 // writer is what a message is written to, in memory.
@@ -184,7 +200,7 @@ func ReadAnswer(message []byte) (Answer, error) {
 	for _, s := range segments {
 		switch s.Name {
 		case "MSA":
-			a.Code, a.ControlID, a.Text = s.Field(1).Code(), s.Field(2).First().Text(), s.Field(3).Text()
+			a.Code, a.ControlID, a.Text = s.Field(1).Code(), s.Field(2).Text(), s.Field(3).Text()
 		case "ERR":
 			if len(a.Errors) == maxErrors {
 				continue

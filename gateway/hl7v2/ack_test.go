@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/passerelle-sante/passerelle/dmp/cda"
 	"github.com/passerelle-sante/passerelle/gateway"
 	"github.com/passerelle-sante/passerelle/gateway/fault"
 	"github.com/passerelle-sante/passerelle/gateway/hl7v2"
@@ -41,6 +42,15 @@ func TestAcknowledge(t *testing.T) {
 		"fail/trait of ins": {mdm(), gateway.Decision{Outcome: gateway.Refused, Faults: []*fault.Fault{fault.From(&ins.Refusal{Code: ins.FaultMismatch, Where: ins.TraitBirthDate})}},
 			head + "MSA|AE|M0001\r" +
 				"ERR||PID^1^7|207^Application error^messageErrorCondition|E|904^INS ou traits discordants^applicationErrorCode||INS-MISMATCH|" + esc.Replace(text(fault.New(ins.FaultMismatch))) + "\r"},
+		// Found by the audit of issue 2, 2026-11-22: the remedies speak of the line, and
+		// of the field, that the answer did not tell.
+		"fail/line of the document": {mdm(), gateway.Decision{Outcome: gateway.Refused, Faults: []*fault.Fault{fault.From(&cda.Finding{Code: cda.FaultXML, Line: 7}).At("OBX^1^5")}},
+			head + "MSA|AE|M0001\r" +
+				"ERR||OBX^1^5|102^Data type error^messageErrorCondition|E|||CDA-XML line 7|" + esc.Replace(text(fault.New(cda.FaultXML))) + "\r"},
+		"fail/field of PID behind the patient": {mdm(), gateway.Decision{Outcome: gateway.Refused, Faults: []*fault.Fault{fault.From(&ins.Refusal{Code: ins.FaultMismatch, Where: ins.TraitBirthDate}).At("PID^1^3")}},
+			head + "MSA|AE|M0001\r" +
+				"ERR||PID^1^3|207^Application error^messageErrorCondition|E|904^INS ou traits discordants^applicationErrorCode||INS-MISMATCH PID-7|" + esc.Replace(text(fault.New(ins.FaultMismatch))) + "\r"},
+		"fail/control id with a tilde": {mdm().field("MSH", 10, "A~B"), gateway.Decision{Outcome: gateway.Accepted, Submission: "S1"}, head + "MSA|AA|A\\R\\B|S1\r"},
 		"fail/place in the document": {mdm(), gateway.Decision{Outcome: gateway.Refused, Faults: []*fault.Fault{fault.New(hl7v2.FaultBase64).At("/ClinicalDocument/id[1]")}},
 			head + "MSA|AE|M0001\r" +
 				"ERR|||102^Data type error^messageErrorCondition|E|||HL7-BASE64 /ClinicalDocument/id[1]|" + esc.Replace(text(fault.New(hl7v2.FaultBase64))) + "\r"},
@@ -105,6 +115,10 @@ func TestRows(t *testing.T) {
 		}
 		if (row.Kind == fault.Temporary) != (row.HL7.Ack == "AR") || (row.HL7.Code == "207") != (row.HL7.App != "") {
 			t.Errorf("%s: %+v", row.Code, row.HL7)
+		}
+		if row.HL7.Ack == "AE" && row.HTTP == 422 && strings.ContainsAny(row.FR+row.FixFR, "|^~\\&") && row.Code != hl7v2.FaultMatriculeAlone {
+			// \S\ for ^ cannot be read in an ERR-8 (found by the audit of issue 2, 2026-11-22).
+			t.Errorf("%s: ERR-8 would be full of escapes", row.Code)
 		}
 		if len([]rune(row.FR+" "+row.FixFR)) > 250 {
 			t.Errorf("%s: ERR-8 above the 250 characters of HL7 2.5", row.Code)

@@ -62,9 +62,15 @@
 //     texts. A-15: TXA-12.2 is ignored. A-17: profile 2.1 only, unless the port
 //     says otherwise. A-18: PV1-2 and PV1-19 are required if PV1 is there; an
 //     ORU without PV1 is told, not refused.
+//   - A field that the volet does not repeat and that a repetition would make
+//     ambiguous (a flag, the document, the mail address of PRT-15) is refused when
+//     it is repeated; telephones beside the address are passed over. PRT-2 other
+//     than UC is refused: it would withdraw a person whom we would write to. FIN in
+//     NTE-4 counts in any case of letters; another code there is told.
 //   - ERR texts as in the tables of the volet.
-//   - MSA-3 is the id of the submission, ERR-7 our code, ERR-8 the sentence and
-//     the remedy in French, not cut at the 250 characters of HL7 2.5.
+//   - MSA-3 is the id of the submission, ERR-7 our code and the place in the
+//     document or in PID when ERR-2 does not say it, ERR-8 the sentence and the
+//     remedy in French, not cut at the 250 characters of HL7 2.5.
 //   - A message without a readable MSH is answered with an empty MSA-2.
 //   - An INS without an authority in PID-3.4 counts as none. The billing number
 //     (type NH) is never an INS, whatever its OID.

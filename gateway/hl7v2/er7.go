@@ -138,6 +138,17 @@ func (f Field) Repetitions() iter.Seq[Field] {
 	}
 }
 
+// Repeated tells whether there is more than one repetition.
+func (f Field) Repeated() bool {
+	n := 0
+	for range f.Repetitions() {
+		if n++; n > 1 {
+			return true
+		}
+	}
+	return false
+}
+
 // First is the first repetition.
 func (f Field) First() Field {
 	b, _, _ := bytes.Cut(f.raw, []byte{'~'})

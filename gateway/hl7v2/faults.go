@@ -26,6 +26,7 @@ const (
 	FaultFieldType        = "HL7-FIELD-TYPE"        // not of its data type
 	FaultAction           = "HL7-ACTION"            // event, ORC-1 and OBX-11 disagree
 	FaultTypeCode         = "HL7-TYPE-CODE"         // OBR-4, OBX-3 and TXA-2 disagree
+	FaultDocumentMissing  = "HL7-DOCUMENT-MISSING"  // flags, but no document
 	FaultDocuments        = "HL7-DOCUMENTS"         // more documents than the profile allows
 	FaultFormat           = "HL7-FORMAT"            // OBX-5 is not XML in base64
 	FaultBase64           = "HL7-BASE64"            // OBX-5.5 cannot be decoded

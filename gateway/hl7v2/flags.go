@@ -3,6 +3,7 @@ package hl7v2
 import (
 	"encoding/base64"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/passerelle-sante/passerelle/gateway"
@@ -79,17 +80,16 @@ func (r *reader) flags(groups []group) {
 			r.body(*g.obx, f)
 			continue
 		}
-		switch g.obx.Field(5).Code() {
-		case "Y":
+		switch value := g.obx.Field(5); {
+		case value.Repeated(): // N~Y says neither
+			r.detail(FaultFlagValue, g.obx.At(5), f.name)
+		case value.Code() == "Y":
 			*f.set(&r.in.Flags) = true
-		case "N":
-		default:
+		case value.Code() != "N":
 			r.detail(FaultFlagValue, g.obx.At(5), f.name)
 		}
 		if f.name == flagPatient {
-			r.in.Flags.PatientMayNotReply = slices.ContainsFunc(g.notes, func(n *Segment) bool {
-				return n.Field(4).Code() == "FIN"
-			})
+			r.notes(g.notes)
 		}
 	}
 	for i, f := range flagTable {
@@ -106,6 +106,21 @@ func (r *reader) flags(groups []group) {
 	}
 }
 
+// notes reads the NTE of the patient's flag: FIN in NTE-4, and the patient may not
+// reply. What is none is told, because the patient then may.
+func (r *reader) notes(notes []*Segment) {
+	for _, n := range notes {
+		for kind := range n.Field(4).Repetitions() {
+			switch code := kind.Component(1).Text(); {
+			case strings.EqualFold(code, "FIN"):
+				r.in.Flags.PatientMayNotReply = true
+			case code != "":
+				r.warn(FaultFieldValue, n.At(4))
+			}
+		}
+	}
+}
+
 func (r *reader) detail(code, where, detail string) {
 	e := refuse(code, where)
 	e.Detail = detail
@@ -115,7 +130,11 @@ func (r *reader) detail(code, where, detail string) {
 // body reads a CORPSMAIL. Bodies cut in the middle of base64 exist in the
 // official samples: what is whole is kept, and told.
 func (r *reader) body(obx Segment, f flag) {
-	data := obx.Field(5).First().Component(5)
+	if obx.Field(5).Repeated() {
+		r.refuse(FaultFieldRepeated, obx.At(5))
+		return
+	}
+	data := obx.Field(5).Component(5)
 	if len(data.raw) > base64.StdEncoding.EncodedLen(maxBody) {
 		r.detail(FaultFieldType, obx.At(5), f.name)
 		return

@@ -94,6 +94,7 @@ var (
 		{segment: "TXA", field: 3, codes: []string{"TEXT"}},
 		{segment: "TXA", field: 12},
 		{segment: "TXA", field: 17, codes: []string{"AU"}},
+		{segment: "PRT", field: 2, codes: []string{"UC"}}, // any other would withdraw a person
 	}
 	fieldsADT = []fieldRule{
 		{segment: "PID", field: 3}, {segment: "PID", field: 5},
@@ -102,7 +103,8 @@ var (
 
 // match reads segments by a grammar and gives those that it knows, in order; a
 // PRT or NTE belongs to the OBX before it. Segments that the grammar does not know
-// are ignored, as the volet asks. Every missing segment is reported; of the
+// are ignored, as the volet asks; so is an NTE about anything but the request or
+// an observation (HL7 2.5 has one after PID). Every missing segment is reported; of the
 // segments out of order only the first, because the others follow from it.
 func match(grammar []rule, segments []Segment) (found []*Segment, faults []error, ordered bool) {
 	known := map[string]bool{}
@@ -116,9 +118,11 @@ func match(grammar []rule, segments []Segment) (found []*Segment, faults []error
 	learn(grammar)
 	m := matcher{ordered: true}
 	for i := range segments {
-		if known[segments[i].Name] {
-			m.input = append(m.input, &segments[i])
+		s := &segments[i]
+		if !known[s.Name] || s.Name == "NTE" && (len(m.input) == 0 || !commented[m.input[len(m.input)-1].Name]) {
+			continue
 		}
+		m.input = append(m.input, s)
 	}
 	found = m.rules(grammar)
 	if m.ordered && m.pos < len(m.input) {
@@ -127,6 +131,9 @@ func match(grammar []rule, segments []Segment) (found []*Segment, faults []error
 	}
 	return found, m.faults, m.ordered
 }
+
+// commented are the segments that an NTE of the volet may follow.
+var commented = map[string]bool{"OBR": true, "TQ1": true, "TQ2": true, "OBX": true, "PRT": true, "NTE": true}
 
 type matcher struct {
 	input   []*Segment

@@ -79,7 +79,7 @@ func ReadHeader(message []byte, fallback string) Header {
 	}
 	h.Message = gateway.Message{
 		Type:       strings.TrimSuffix(kind+"^"+event, "^"),
-		ControlID:  s.Field(10).First().Text(),
+		ControlID:  s.Field(10).Text(), // whole: MSA-2 gives back all of it
 		Version:    s.Field(12).Code(),
 		Processing: s.Field(11).Code(),
 		Charset:    h.set.String(),

@@ -59,6 +59,8 @@ type reader struct {
 	opt  Options
 	head Header
 	in   gateway.Inbound
+
+	known bool // the establishment is
 }
 
 func (r *reader) refuse(code, where string) {
@@ -80,6 +82,10 @@ func Read(raw []byte, opt Options) (gateway.Inbound, Header) {
 	r.in = gateway.Inbound{
 		Door: "hl7", Raw: raw,
 		From: r.head.From, Message: r.head.Message,
+	}
+	if opt.Sender != nil && r.head.Standard {
+		// Whatever is wrong below, its refusal belongs to who sent it.
+		r.in.Establishment, r.known = opt.Sender(r.in.From)
 	}
 	r.read()
 	return r.in, r.head
@@ -140,16 +146,11 @@ func (r *reader) profile() bool {
 }
 
 func (r *reader) sender() bool {
-	if r.opt.Sender == nil {
+	if r.opt.Sender == nil || r.known {
 		return true
 	}
-	e, ok := r.opt.Sender(r.in.From)
-	if !ok {
-		r.refuse(FaultSender, "MSH^1^3")
-		return false
-	}
-	r.in.Establishment = e
-	return true
+	r.refuse(FaultSender, "MSH^1^3")
+	return false
 }
 
 // kind checks MSH-9, MSH-12 and MSH-11.
@@ -222,7 +223,7 @@ type group struct {
 func (r *reader) volet(found []*Segment, shape shape) {
 	p := r.sort(found)
 	if len(p.documents) == 0 && len(p.flags) > 0 {
-		r.refuse(FaultFieldMissing, "OBX^1^5")
+		r.noDocument(p.flags)
 	}
 	if r.head.Message.Type == "ORU^R01" && !slices.ContainsFunc(found, func(s *Segment) bool { return s.Name == "PV1" }) {
 		r.warn(FaultVisitMissing, "PV1")
@@ -267,6 +268,18 @@ func (r *reader) sort(found []*Segment) (p parts) {
 		}
 	}
 	return p
+}
+
+// noDocument says why no document was found: an OBX that is none of the flags but
+// not ED either, or nothing at all.
+func (r *reader) noDocument(flags []group) {
+	for _, g := range flags {
+		if _, ok := flagNamed(g.obx.Field(3).Code()); !ok && g.obx.Field(3).First().Component(3).Text() != "MetaDMPMSS" {
+			r.refuse(FaultFieldValue, g.obx.At(2))
+			return
+		}
+	}
+	r.refuse(FaultDocumentMissing, "OBX")
 }
 
 // isDocument tells a document from the metadata of table MetaDMPMSS.
@@ -394,13 +407,18 @@ func entity(f Field) *dmp.ID {
 }
 
 func (r *reader) content(obx Segment, doc *gateway.InboundDocument) {
-	f := obx.Field(5).First()
-	data := f.Component(5)
-	if len(bytes.TrimSpace(data.raw)) == 0 {
-		r.refuse(FaultFieldMissing, obx.At(5))
+	f := obx.Field(5)
+	if f.Repeated() {
+		r.refuse(FaultFieldRepeated, obx.At(5)) // one OBX, one document
 		return
 	}
-	if !strings.EqualFold(f.Component(3).Text(), "XML") || !strings.EqualFold(f.Component(4).Text(), "Base64") {
+	data := f.Component(5)
+	announced := strings.EqualFold(f.Component(3).Text(), "XML") && strings.EqualFold(f.Component(4).Text(), "Base64")
+	switch empty := len(bytes.TrimSpace(data.raw)) == 0; {
+	case empty && (announced || f.Empty()):
+		r.refuse(FaultFieldMissing, obx.At(5))
+		return
+	case !announced:
 		r.refuse(FaultFormat, obx.At(5))
 		return
 	}

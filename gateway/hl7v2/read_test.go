@@ -166,7 +166,7 @@ func TestRefusals(t *testing.T) {
 			want: []string{"HL7-FIELD-MISSING@TXA^1^13"}},
 		"fail/two documents in MDM":   {m: mdm().after("PRT||UC||REPLY", doc), want: []string{"HL7-DOCUMENTS@OBX^2"}},
 		"fail/three documents in ORU": {m: oru().after("PRT||UC||REPLY", doc).after("PRT||UC||REPLY", doc), want: []string{"HL7-DOCUMENTS@OBX^3"}},
-		"fail/no document":            {m: mdm().drop("OBX|1|").drop("PRT").flag("DESTDMP", "N").flag("DESTMSSANTEPS", "N").flag("DESTMSSANTEPAT", "N"), want: []string{"HL7-FIELD-MISSING@OBX^1^5"}},
+		"fail/no document":            {m: mdm().drop("OBX|1|").drop("PRT").flag("DESTDMP", "N").flag("DESTMSSANTEPS", "N").flag("DESTMSSANTEPAT", "N"), want: []string{"HL7-DOCUMENT-MISSING@OBX"}},
 		"fail/PDF":                    {m: mdm().field("OBX", 5, "^AP^PDF^Base64^"+b64("%PDF")), want: []string{"HL7-FORMAT@OBX^1^5"}},
 		"fail/hexadecimal":            {m: mdm().field("OBX", 5, "^TEXT^XML^Hex^3C"), want: []string{"HL7-FORMAT@OBX^1^5"}},
 		"fail/base64":                 {m: mdm().field("OBX", 5, "^TEXT^XML^Base64^PD9éé"), want: []string{"HL7-BASE64@OBX^1^5"}},
@@ -209,6 +209,21 @@ func TestRefusals(t *testing.T) {
 		"fail/too many recipients":       {m: many(mdm(), rct("a@b.fr"), 200), want: []string{"HL7-TOO-MANY-RECIPIENTS@PRT^202^4"}},
 		"fail/cut body, strict":          {m: mdm().sub(b64("Cher confrère"), "Q2hlc"), opt: hl7v2.Options{StrictBodies: true}, want: []string{"HL7-BODY-BASE64@OBX^12^5"}},
 
+		// Found by the audit of issue 2, 2026-11-22: all of these were AA, or told of
+		// a place where nothing was wrong.
+		"ok/notes that the volet does not have": {m: mdm().after("PID", "NTE|1||note").after("PV1", "NTE|1||note").after("ORC", "NTE|1||note").after("TXA", "NTE|1||note")},
+		"fail/two documents in one OBX":         {m: mdm().sub(b64(document), b64(document)+"~^text^XML^Base64^"+b64(document)), want: []string{"HL7-FIELD-REPEATED@OBX^1^5"}},
+		"fail/two bodies in one OBX":            {m: mdm().sub(b64("Cher confrère"), b64("Cher")+"~^text^^Base64^"+b64("confrère")), want: []string{"HL7-FIELD-REPEATED@OBX^12^5"}},
+		"fail/flag that says both":              {m: mdm().flag("MASQUE_PS", "N~Y"), want: []string{"HL7-FLAG-VALUE@OBX^2^5"}},
+		"fail/document that is not ED":          {m: mdm().sub("OBX|1|ED", "OBX|1|TX"), want: []string{"HL7-FIELD-VALUE@OBX^1^2"}},
+		"fail/document in the fourth component": {m: mdm().sub("^XML^Base64^", "^XML^"), want: []string{"HL7-FORMAT@OBX^1^5"}},
+		"fail/recipient to be withdrawn":        {m: mdm().sub("PRT||UC||RCT^Result Copies To^participation|8", "PRT||DC||RCT^Result Copies To^participation|8"), want: []string{"HL7-FIELD-VALUE@PRT^2^2"}},
+		"ok/telephone before the address":       {m: mdm().sub("^^X.400^lea.morel@", "^PRN^PH^0102030405~^NET^X.400^lea.morel@")},
+		"ok/telephone after the address":        {m: mdm().sub("lea.morel@exemple.mssante.fr", "lea.morel@exemple.mssante.fr~^PRN^PH^^33^1")},
+		"fail/two addresses of a recipient":     {m: mdm().sub("^^X.400^lea.morel@", "^^X.400^a@b.fr~^^X.400^lea.morel@"), want: []string{"HL7-FIELD-REPEATED@PRT^2^15"}},
+		"fail/two addresses to reply to":        {m: mdm().sub("^^X.400^secretariat@", "^^X.400^a@b.fr~^^X.400^secretariat@"), want: []string{"HL7-FIELD-REPEATED@PRT^4^15"}},
+		"fail/address in the first component":   {m: mdm().sub("^^X.400^lea.morel@", "lea.morel@"), want: []string{"HL7-ADDRESS@PRT^2^15"}},
+
 		"fail/all at once, in order": {m: mdm().field("MSH", 11, "X").drop("EVN").field("PID", 8, "X").flag("DESTDMP", "X"),
 			want: []string{"HL7-PROCESSING@MSH^1^11", "HL7-SEGMENT-MISSING@EVN^1", "HL7-FIELD-VALUE@PID^1^8", "HL7-FLAG-VALUE@OBX^7^5"}},
 		"fail/unknown sender": {m: mdm().field("PID", 8, "X"), want: []string{"HL7-SENDER@MSH^1^3"},
@@ -247,6 +262,7 @@ func TestWarnings(t *testing.T) {
 		"ok/patient not asked":     {m: mdm().flag("DESTMSSANTEPAT", "N"), want: []string{"HL7-RECIPIENT-UNUSED"}},
 		"ok/ORU without visit":     {m: oru().drop("PV1"), want: []string{"HL7-VISIT-MISSING"}},
 		"ok/matricule alone":       {m: mdm().sub("ASIP-SANTE-INS-NIR&"+testOID+"&ISO", ""), want: []string{"HL7-MATRICULE-ALONE"}},
+		"ok/NTE-4 that is not FIN": {m: mdm().sub("NTE|1|||FIN", "NTE|1|||FINI"), want: []string{"HL7-FIELD-VALUE"}},
 		"ok/UTF-8 labelled as ISO": {m: mdm().field("MSH", 18, "8859/15").sub("É", "é"), want: []string{"HL7-CHARSET-SUSPECT"}},
 	}
 	for name, c := range cases {
@@ -257,6 +273,49 @@ func TestWarnings(t *testing.T) {
 			}
 			if got := notes(in.Warnings); !slices.Equal(got, c.want) {
 				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+// TestPatientMayNotReply: FIN in small letters, or after another kind of comment,
+// let the patient reply without a word (found by the audit of issue 2, 2026-11-22).
+func TestPatientMayNotReply(t *testing.T) {
+	for name, c := range map[string]struct {
+		note string
+		want bool
+	}{
+		"ok/as the volet writes it": {"NTE|1|||FIN", true},
+		"ok/small letters":          {"NTE|1|||fin", true},
+		"ok/with its text":          {"NTE|1|||FIN^Fin^L", true},
+		"ok/second repetition":      {"NTE|1|||RE~FIN", true},
+		"ok/second note":            {"NTE|1||Bonjour\rNTE|2|||FIN", true},
+		"fail/in the comment":       {"NTE|1||FIN", false},
+		"fail/something else":       {"NTE|1|||FINI", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, _ := hl7v2.Read(mdm().sub("NTE|1|||FIN", c.note).bytes(), hl7v2.Options{})
+			if len(in.Refusals) > 0 || in.Flags.PatientMayNotReply != c.want {
+				t.Errorf("%v %v", in.Flags.PatientMayNotReply, codes(in.Refusals))
+			}
+		})
+	}
+}
+
+// TestRefusalHasItsEstablishment: who sent a profile that the port does not take
+// could not find the refusal among its own (found by the audit of issue 2,
+// 2026-11-22).
+func TestRefusalHasItsEstablishment(t *testing.T) {
+	house := gateway.Establishment{FINESSGeo: "990000019"}
+	opt := hl7v2.Options{Sender: func(p gateway.Party) (gateway.Establishment, bool) { return house, p.Application == "DPI-EX" }}
+	for name, m := range map[string]message{
+		"fail/profile": mdm().field("MSH", 21, "2.0^CISIS_CDA_HL7_V2"),
+		"fail/type":    mdm().field("MSH", 9, "OUL^R22^OUL_R22"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, _ := hl7v2.Read(m.bytes(), opt)
+			if len(in.Refusals) != 1 || in.Establishment != house {
+				t.Errorf("%v %+v", codes(in.Refusals), in.Establishment)
 			}
 		})
 	}

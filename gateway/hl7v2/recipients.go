@@ -51,7 +51,11 @@ func (r *reader) people(all []*Segment) bool {
 				continue
 			}
 			reply = s
-			if r.in.ReplyTo = address(*s); !mailAddress(r.in.ReplyTo) {
+			to, one := address(*s)
+			switch r.in.ReplyTo = to; {
+			case !one:
+				r.refuse(FaultFieldRepeated, s.At(15))
+			case !mailAddress(to):
 				r.refuse(FaultAddress, s.At(15))
 			}
 		}
@@ -69,7 +73,8 @@ func requester(s Segment) *dmp.Requester {
 }
 
 func (r *reader) recipient(s Segment) {
-	c := gateway.Recipient{Address: address(s), Person: person(s), Org: organisation(s), Device: s.Field(10).Code()}
+	to, one := address(s)
+	c := gateway.Recipient{Address: to, Person: person(s), Org: organisation(s), Device: s.Field(10).Code()}
 	xcn := s.Field(5).First()
 	_, domain, _ := strings.Cut(c.Address, "@")
 	switch {
@@ -92,7 +97,9 @@ func (r *reader) recipient(s Segment) {
 		return
 	}
 	switch {
-	case c.Address == "":
+	case !one: // which of the two is meant? the other would be lost
+		r.refuse(FaultFieldRepeated, s.At(15))
+	case c.Address == "" && !strings.Contains(s.Field(15).Text(), "@"):
 		r.refuse(FaultFieldMissing, s.At(15))
 	case !mailAddress(c.Address):
 		r.refuse(FaultAddress, s.At(15))
@@ -204,8 +211,26 @@ func authority(f Field) string {
 	return f.Sub(1).Text()
 }
 
-// address is the mail address of PRT-15, an XTN.
-func address(s Segment) string { return s.Field(15).First().Component(4).Text() }
+// address is the mail address of PRT-15, an XTN whose other repetitions are
+// telephones (their number may stand in the fourth component of old). It is not
+// one when there are two addresses.
+func address(s Segment) (found string, one bool) {
+	n := 0
+	for x := range s.Field(15).Repetitions() {
+		if n++; n > maxRepeats {
+			return found, false
+		}
+		a := x.Component(4).Text()
+		switch {
+		case a == "" || found == a:
+		case !strings.Contains(found, "@"):
+			found = a
+		case strings.Contains(a, "@"):
+			return found, false
+		}
+	}
+	return found, true
+}
 
 // mailAddress accepts what can stand in an SMTP command and a mail header
 // without quoting: one @, no blank, no control character.
