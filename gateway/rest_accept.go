@@ -18,6 +18,18 @@ import (
 // too and traces, stay as they are.
 func (g *Gateway) DryRun(ctx context.Context, in Inbound) Decision {
 	d := Decision{Rules: g.fingerprint()}
+	if in.IdempotencyKey != "" {
+		sum := sha256.Sum256(in.Raw)
+		digest := hex.EncodeToString(sum[:])
+		taken, err := g.replay(ctx, g.keys(in, digest))
+		switch {
+		case err != nil:
+			return unavailable(d, err, func(Decision) []byte { return nil })
+		case taken != nil && taken.Digest != digest:
+			d.Outcome, d.Faults = Refused, []*fault.Fault{fault.New(FaultKeyReused)}
+			return d
+		}
+	}
 	in, v := g.examine(ctx, in, "")
 	d.Faults, d.Warnings = v.faults, v.warnings
 	for _, f := range d.Faults {

@@ -195,6 +195,13 @@ func TestWrongDeposits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	request := func(path string) *http.Request {
+		req, err := http.NewRequestWithContext(t.Context(), "POST", r.w.info.Gateway.HTTPS+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return req
+	}
 	tests := []struct {
 		name   string
 		req    *http.Request
@@ -206,6 +213,9 @@ func TestWrongDeposits(t *testing.T) {
 		{"fail/another under the same key", post("k", string(good), string(testdata.CDA(testdata.CDAOptions{ID: testdata.DocumentID(2)}))), 409, "GW-KEY-REUSED"},
 		{"fail/unknown field", post("", strings.Replace(envelope, "action", "Action", 1), first), 422, "HTTP-UNKNOWN-FIELD"},
 		{"fail/PDF that is HTML", post("", envelope, "<!DOCTYPE html><html><body>503</body></html>"), 422, "CDA-NOT-PDF"},
+		// Found by the audit of issue 4, 2026-11-22: an HTML page and a redirection.
+		{"fail/a slash too many", request("//v1/submissions"), 404, "GW-NOT-FOUND"},
+		{"fail/a slash too many, FHIR", request("//fhir"), 404, "GW-NOT-FOUND"},
 		{"fail/60 MB by REST", post("", envelope, strings.Repeat("x", 60_000_000)), 413, "HTTP-TOO-LARGE"},
 		{"fail/60 MB by FHIR", fhir(make([]byte, 60_000_000)), 413, "HTTP-TOO-LARGE"},
 	}

@@ -302,6 +302,7 @@ func (m *Main) listenHTTP(run context.Context, alarms *gateway.Alarms, g *gatewa
 		return err
 	}
 	secure, local := m.people.doors(notice, api.Handler(), health.Handler())
+	secure = announced(notice, api.Exact(secure))
 	addr, err := m.serveHTTP(c.Gateway.HTTP, nil, local)
 	if err != nil {
 		return err

@@ -105,7 +105,7 @@ func (a *API) Handler() http.Handler {
 		}
 		a.fail(faceOf(r), w, r, fault.New(code))
 	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return a.Exact(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if a.Notice != "" {
 			w.Header().Set("X-Passerelle-Environnement", a.Notice)
 		}
@@ -117,7 +117,7 @@ func (a *API) Handler() http.Handler {
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, a.Limits.Body)
 		mux.ServeHTTP(w, r)
-	})
+	}))
 }
 
 // tooLarge refuses a body by its announced length. A client that sends without

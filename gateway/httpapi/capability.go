@@ -40,6 +40,7 @@ func (a *API) metadata(w http.ResponseWriter, r *http.Request) {
 		Instantiates: []string{
 			"https://interop.esante.gouv.fr/ig/fhir/pdsm/CapabilityStatement/PDSm-GestionnaireDePartageDeDocuments",
 			"https://profiles.ihe.net/ITI/MHD/CapabilityStatement/IHE.MHD.DocumentRecipient.Comprehensive",
+			"https://profiles.ihe.net/ITI/MHD/CapabilityStatement/IHE.MHD.DocumentRecipient.Simplified",
 			"https://profiles.ihe.net/ITI/MHD/CapabilityStatement/IHE.MHD.DocumentResponder",
 		},
 		Software:       &models.CapabilityStatementSoftware{Name: "Passerelle"},

@@ -50,10 +50,10 @@ func (a *API) deposit(w http.ResponseWriter, r *http.Request, c *caller) error {
 	if err != nil {
 		return err
 	}
+	in.IdempotencyKey, in.Message.ControlID = key, key
 	if dry {
 		return a.dryRun(w, r, in)
 	}
-	in.IdempotencyKey, in.Message.ControlID = key, key
 	a.accept(w, r, in)
 	return nil
 }
@@ -78,6 +78,7 @@ func idempotencyKey(r *http.Request) (string, error) {
 
 func (a *API) dryRun(w http.ResponseWriter, r *http.Request, in gateway.Inbound) error {
 	d := a.Door.DryRun(r.Context(), in)
+	d.Faults, d.Warnings = placing(inEnvelope).faults(d.Faults), placing(inEnvelope).notes(d.Warnings)
 	if d.Outcome == gateway.Unavailable {
 		return d.Faults[0]
 	}
@@ -94,6 +95,7 @@ func (a *API) dryRun(w http.ResponseWriter, r *http.Request, in gateway.Inbound)
 func (a *API) accept(w http.ResponseWriter, r *http.Request, in gateway.Inbound) {
 	d := a.Door.Accept(r.Context(), in, func(d gateway.Decision) []byte {
 		out := answer{}
+		d.Faults, d.Warnings = placing(inEnvelope).faults(d.Faults), placing(inEnvelope).notes(d.Warnings)
 		switch d.Outcome {
 		case gateway.Accepted, gateway.Noted:
 			out = jsonAnswer(http.StatusAccepted, typeJSON, Accepted{
@@ -288,6 +290,9 @@ func (a *API) document(e Envelope, data []byte) (gateway.InboundDocument, error)
 	head := bytes.TrimLeft(bytes.TrimPrefix(data[:min(len(data), 1024)], []byte("\xef\xbb\xbf")), " \t\r\n")
 	switch {
 	case bytes.HasPrefix(data, []byte("%PDF-")):
+		if e.Action == dmp.Replace && e.Document.Replaces == nil {
+			return gateway.InboundDocument{}, fault.New(FaultMissing).At("/document/replaces")
+		}
 		return gateway.InboundDocument{Build: func(patient ins.Identity) ([]byte, []error) {
 			input := e.build(data)
 			input.Patient.Identity = patient
@@ -295,11 +300,7 @@ func (a *API) document(e Envelope, data []byte) (gateway.InboundDocument, error)
 			var several *cda.Refused
 			switch {
 			case errors.As(err, &several):
-				var all []error
-				for _, f := range several.Findings {
-					all = append(all, f)
-				}
-				return nil, all
+				return nil, enveloped(several.Findings)
 			case err != nil:
 				return nil, []error{err}
 			}

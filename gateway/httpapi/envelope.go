@@ -14,6 +14,7 @@ import (
 	"github.com/passerelle-sante/passerelle/dmp/fhir"
 	"github.com/passerelle-sante/passerelle/gateway"
 	"github.com/passerelle-sante/passerelle/gateway/fault"
+	"github.com/passerelle-sante/passerelle/ins"
 	"github.com/passerelle-sante/passerelle/mss"
 )
 
@@ -108,6 +109,11 @@ func readEnvelope(data []byte) (Envelope, error) {
 	var e Envelope
 	if err := strict(data, &e); err != nil {
 		return e, err
+	}
+	switch e.Patient.Status {
+	case "", ins.Provisional, ins.Validated, ins.Retrieved, ins.Qualified:
+	default:
+		return e, fault.New(FaultField).At("/patient/status")
 	}
 	switch e.Action {
 	case dmp.New, dmp.Replace, dmp.Delete:

@@ -41,11 +41,12 @@ func (a *API) events(w http.ResponseWriter, r *http.Request, c *caller) error {
 	return nil
 }
 
+// follows tells whether a stream is asked for; not by HEAD, whose answer has an end.
 func follows(r *http.Request) bool {
 	if f := r.URL.Query(); f.Has("follow") {
-		return f.Get("follow") != "0" && f.Get("follow") != "false"
+		return r.Method == http.MethodGet && f.Get("follow") != "0" && f.Get("follow") != "false"
 	}
-	return strings.Contains(r.Header.Get("Accept"), "text/event-stream")
+	return r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/event-stream")
 }
 
 // follow streams events as they are committed: each once and in order, its id

@@ -78,8 +78,13 @@ func (a *API) depositFHIR(w http.ResponseWriter, r *http.Request, c *caller, rea
 	}
 	in := l.inbound(c, site)
 	in.Raw = body
+	if key == "" {
+		key = l.uniqueID
+	}
+	in.IdempotencyKey, in.Message.ControlID = key, key
 	if dry {
 		d := a.Door.DryRun(r.Context(), in)
+		d.Faults, d.Warnings = placing(inBundle).faults(d.Faults), placing(inBundle).notes(d.Warnings)
 		status := http.StatusOK
 		if len(d.Faults) > 0 {
 			status = d.Faults[0].HTTP
@@ -88,11 +93,8 @@ func (a *API) depositFHIR(w http.ResponseWriter, r *http.Request, c *caller, rea
 		jsonAnswer(status, typeFHIR, verdictOutcome(d)).write(w)
 		return nil
 	}
-	if key == "" {
-		key = l.uniqueID
-	}
-	in.IdempotencyKey, in.Message.ControlID = key, key
 	d := a.Door.Accept(r.Context(), in, func(d gateway.Decision) []byte {
+		d.Faults, d.Warnings = placing(inBundle).faults(d.Faults), placing(inBundle).notes(d.Warnings)
 		if len(d.Faults) > 0 {
 			return mustMarshal(outcomeFace(r, d.Submission, d.Faults, d.Warnings))
 		}

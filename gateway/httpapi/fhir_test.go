@@ -358,7 +358,7 @@ func TestRefusedLots(t *testing.T) {
 					p["name"].([]any)[0].(map[string]any)["family"] = trois.BirthName
 				}
 			}
-		}), 422, "INS-MISMATCH birth_name"},
+		}), 422, "INS-MISMATCH Patient.name.family"},
 		{"fail/two patients, list and document against the CDA", bundle(t, func() dmp.Deposit {
 			d := deposit(t, 1, testdata.CDAOptions{ID: testdata.DocumentID(1)})
 			d.Patient, d.Documents[0].Metadata.Patient = identity(trois), identity(trois)

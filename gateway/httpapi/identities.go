@@ -58,7 +58,7 @@ func (a *API) checkIdentity(w http.ResponseWriter, r *http.Request, _ *caller) e
 		if f.Severity == ins.Error {
 			severity, out.Valid = "error", false
 		}
-		out.Findings = append(out.Findings, IdentityFinding{finding(row, "/"+pointer(f.Where), language(r)), severity})
+		out.Findings = append(out.Findings, IdentityFinding{finding(row, inIdentity(f.Where), language(r)), severity})
 	}
 	reply(w, out)
 	return nil
@@ -137,11 +137,7 @@ func NewIdentityAnswer(v gateway.INSiVerdict, lang string) IdentityAnswer {
 // JSON that was sent.
 func placed(err error) *fault.Fault {
 	f := fault.From(err)
-	switch f.Where {
-	case ins.TraitMatricule, ins.TraitOID, ins.TraitBirthName, ins.TraitFirstGiven, ins.TraitGivenNames, ins.TraitBirthDate, ins.TraitSex, ins.TraitBirthPlace, ins.TraitAttributes, ins.TraitStatus:
-		return f.At("/" + pointer(f.Where))
-	}
-	return f
+	return f.At(inIdentity(f.Where))
 }
 
 // pointer is where a field of an identity stands in its JSON.

@@ -23,7 +23,7 @@ func asking(next handler, names ...string) handler {
 		}
 		for name, list := range values {
 			known := name == "lang" || slices.Contains(names, name) || strings.HasPrefix(r.URL.Path, "/fhir") && strings.HasPrefix(name, "_")
-			if !known || len(list) > 1 {
+			if !known || len(list) > 1 || name == "lang" && list[0] != "fr" && list[0] != "en" {
 				return fault.New(FaultParameter).At(safeName(name))
 			}
 		}
@@ -31,12 +31,13 @@ func asking(next handler, names ...string) handler {
 	}
 }
 
-// flag reads a query parameter that is yes or no.
+// flag reads a query parameter that is yes or no. One without a value is neither:
+// ?dry_run would publish.
 func flag(r *http.Request, name string) (bool, error) {
-	switch r.URL.Query().Get(name) {
-	case "", "0", "false":
+	switch values := r.URL.Query(); {
+	case !values.Has(name), values.Get(name) == "0", values.Get(name) == "false":
 		return false, nil
-	case "1", "true":
+	case values.Get(name) == "1", values.Get(name) == "true":
 		return true, nil
 	}
 	return false, fault.New(FaultField).At(name)

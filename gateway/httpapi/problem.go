@@ -66,7 +66,8 @@ func headers(w http.ResponseWriter, r *http.Request, f *fault.Fault, err error) 
 	switch f.HTTP {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		challenge := psc.Challenge(err)
-		if challenge == "" && f.HTTP == http.StatusUnauthorized {
+		// Who showed nothing is told of no error (RFC 6750, 3.1).
+		if f.Code == gateway.FaultUnauthenticated || challenge == "" && f.HTTP == http.StatusUnauthorized {
 			challenge = `Bearer realm="passerelle", scope="gateway"`
 		}
 		if challenge != "" {

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -112,8 +113,18 @@ func (a *API) submissions(w http.ResponseWriter, r *http.Request, c *caller) err
 	if state != "" && !slices.Contains(states, state) {
 		return fault.New(FaultField).At("state")
 	}
+	before := q.Get("before")
+	if before != "" {
+		last, _, err := a.Journal.Submission(r.Context(), before)
+		if errors.Is(err, gateway.ErrNotFound) || err == nil && !slices.Contains(c.finess(), last.Establishment.FINESSGeo) {
+			return fault.New(FaultField).At("before") // not an empty page, which would say that there is nothing more
+		}
+		if err != nil {
+			return err
+		}
+	}
 	found, err := a.Journal.Submissions(r.Context(), gateway.Query{
-		FINESSGeo: c.finess(), ControlID: q.Get("control_id"), State: state, Before: q.Get("before"), Limit: limit,
+		FINESSGeo: c.finess(), ControlID: q.Get("control_id"), State: state, Before: before, Limit: limit,
 	})
 	if err != nil {
 		return err

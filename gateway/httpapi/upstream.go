@@ -75,6 +75,9 @@ func (a *API) search(kind string) handler {
 // versions.
 func (a *API) read(kind string) handler {
 	return func(w http.ResponseWriter, r *http.Request, c *caller) error {
+		if kind != "Binary" && !acceptsFHIR(r) {
+			return fault.New(FaultAccept)
+		}
 		id, version := r.PathValue("id"), r.PathValue("version")
 		if !fhir.IsID(id) {
 			return fault.New(FaultField).At("id")

@@ -35,9 +35,9 @@ type LoginConfig struct {
 	Idle     time.Duration // at most, and by default, 30 minutes
 	Absolute time.Duration // at most, and by default, 4 hours
 
-	// ErrorPage answers a login that failed; id is in the log too. By default a
-	// page of our own.
-	ErrorPage func(w http.ResponseWriter, r *http.Request, err error, id string)
+	// ErrorPage answers a login that failed; id is in the log too, back is the
+	// local page that was to be returned to. By default a page of our own.
+	ErrorPage func(w http.ResponseWriter, r *http.Request, err error, id, back string)
 }
 
 // Login logs people in with their browser. It may be used by many requests at
@@ -100,7 +100,7 @@ func (l *Login) Start(w http.ResponseWriter, r *http.Request) {
 	private(w)
 	address, cookie, err := l.start(r)
 	if err != nil {
-		l.fail(w, r, err)
+		l.fail(w, r, err, localPath(r.URL.Query().Get("return_to")))
 		return
 	}
 	http.SetCookie(w, cookie)
@@ -160,7 +160,7 @@ func (l *Login) Callback(w http.ResponseWriter, r *http.Request) {
 	http.SetCookie(w, l.newCookie(l.loginCookie, "", 0))
 	p, err := l.callback(w, r)
 	if err != nil {
-		l.fail(w, r, err)
+		l.fail(w, r, err, localPath(p.Return))
 		return
 	}
 	http.Redirect(w, r, p.Return, http.StatusSeeOther)
@@ -360,13 +360,13 @@ func (l *Login) DMPToken(ctx context.Context, s Session) (string, error) {
 func (l *Login) Logout(w http.ResponseWriter, r *http.Request) {
 	private(w)
 	if err := l.origin.Check(r); err != nil {
-		l.fail(w, r, because(FaultCrossOrigin, "Origin", err))
+		l.fail(w, r, because(FaultCrossOrigin, "Origin", err), "/")
 		return
 	}
 	http.SetCookie(w, l.newCookie(l.cookie, "", 0))
 	if cookie, err := r.Cookie(l.cookie); err == nil {
 		if err := l.leave(r, digest(cookie.Value)); err != nil {
-			l.fail(w, r, err)
+			l.fail(w, r, err, "/")
 			return
 		}
 	}
@@ -405,7 +405,7 @@ func private(w http.ResponseWriter) {
 	w.Header().Set("Referrer-Policy", "no-referrer")
 }
 
-func (l *Login) fail(w http.ResponseWriter, r *http.Request, err error) {
+func (l *Login) fail(w http.ResponseWriter, r *http.Request, err error, back string) {
 	id, drawn := secret(l.cfg.Client.cfg.Rand)
 	if drawn != nil {
 		id = "" // the page matters more than its number
@@ -413,12 +413,24 @@ func (l *Login) fail(w http.ResponseWriter, r *http.Request, err error) {
 	id = digest(id)[:12]
 	l.cfg.Logger.LogAttrs(r.Context(), slog.LevelWarn, "psc: login refused", slog.String("id", id),
 		slog.Any("error", err), slog.String("remote", r.RemoteAddr))
-	l.cfg.ErrorPage(w, r, err, id)
+	l.cfg.ErrorPage(w, r, err, id, back)
 }
 
-// errorPage says what is wrong and what to do, in French.
-func errorPage(w http.ResponseWriter, _ *http.Request, err error, id string) {
+// english tells whether an address says lang=en, as those of the console do;
+// nothing else makes a page English.
+func english(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.Query().Get("lang") == "en"
+}
+
+// errorPage says what is wrong and what to do: in French, or in English to who
+// asked for it here or reads the page to return to in English.
+func errorPage(w http.ResponseWriter, r *http.Request, err error, id, back string) {
 	f := fault.From(err)
+	page := errorTemplate
+	if english(r.URL.String()) || english(back) {
+		page = errorTemplateEnglish
+	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'")
@@ -427,21 +439,28 @@ func errorPage(w http.ResponseWriter, _ *http.Request, err error, id string) {
 		h.Set("Retry-After", "30")
 	}
 	w.WriteHeader(f.HTTP)
-	_ = errorTemplate.Execute(w, struct {
+	_ = page.Execute(w, struct {
 		*fault.Fault
-		ID string
-	}{f, id}) // a browser that left is not our trouble
+		ID, Again string
+	}{f, id, "/login?return_to=" + url.QueryEscape(back)}) // a browser that left is not our trouble
 }
 
-var errorTemplate = template.Must(template.New("error").Parse(`<!doctype html>
-<html lang="fr">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Connexion impossible</title>
+var (
+	errorTemplate        = errorWords("fr", "Connexion impossible", "{{.FR}}", "{{.FixFR}}", "Réessayer")
+	errorTemplateEnglish = errorWords("en", "Login impossible", "{{.EN}}", "{{.FixEN}}", "Try again")
+)
+
+func errorWords(lang, title, text, fix, again string) *template.Template {
+	return template.Must(template.New("error").Parse(`<!doctype html>
+<html lang="` + lang + `">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>` + title + `</title>
 <style>body{font-family:system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem;color:#12264a}small{color:#44546f}</style></head>
 <body><main>
-<h1>Connexion impossible</h1>
-<p role="alert">{{.FR}}</p>
-<p>{{.FixFR}}</p>
-<p><a href="/login">Réessayer</a></p>
+<h1>` + title + `</h1>
+<p role="alert">` + text + `</p>
+<p>` + fix + `</p>
+<p><a href="{{.Again}}">` + again + `</a></p>
 <p><small>Code {{.Row.Code}}, incident {{.ID}}</small></p>
 </main></body></html>
 `))
+}

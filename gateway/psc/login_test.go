@@ -521,6 +521,16 @@ func TestPSCDown(t *testing.T) {
 			t.Errorf("%s: %d %s", c.fault, a.status, a.code())
 		}
 	}
+	// Found by the audit of issue 4, 2026-11-22: the page existed in French only.
+	for _, c := range []struct{ query, lang, text string }{
+		{"", "fr", "Connexion impossible"}, {"?lang=en", "en", "Login impossible"},
+		{"?return_to=" + url.QueryEscape("/console/?lang=en"), "en", "Login impossible"}, {"?return_to=//ailleurs?lang=en", "fr", "Connexion impossible"},
+	} {
+		a := w.get(w.browser(), w.gateway.URL+"/login"+c.query)
+		if !strings.Contains(a.body, `<html lang="`+c.lang+`">`) || !strings.Contains(a.body, c.text) {
+			t.Errorf("%q: %s", c.query, a.body)
+		}
+	}
 	w.fault()
 	b := w.browser()
 	if a := w.enter(b, doctor.NationalID); a.status != http.StatusSeeOther {
