@@ -21,7 +21,7 @@ func (g *Gateway) DryRun(ctx context.Context, in Inbound) Decision {
 	if in.IdempotencyKey != "" {
 		sum := sha256.Sum256(in.Raw)
 		digest := hex.EncodeToString(sum[:])
-		taken, err := g.replay(ctx, g.keys(in, digest))
+		taken, err := g.replay(ctx, g.keys(in, digest).accepted)
 		switch {
 		case err != nil:
 			return unavailable(d, err, func(Decision) []byte { return nil })
