@@ -157,7 +157,7 @@ func (r *route) attempt(change ...func(*gateway.Deliverer)) {
 	go func() { d.Run(ctx); close(ended) }()
 	select {
 	case <-done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		r.t.Error("no attempt")
 	}
 	stop()

@@ -128,7 +128,7 @@ func (r *route) deliverer(holder string) *gateway.Deliverer {
 // settle runs the deliverer until nothing is due for the submissions.
 func (r *route) settle(d *gateway.Deliverer, submissions ...string) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
 	defer cancel()
 	run, stop := context.WithCancel(ctx)
 	done := make(chan struct{})

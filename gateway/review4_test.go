@@ -58,7 +58,7 @@ func TestReportAgainstNoReport(t *testing.T) {
 			t.Error(err)
 		}
 	}}
-	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer stop()
 	done := make(chan struct{})
 	go func() { r.d.Run(ctx); close(done) }()

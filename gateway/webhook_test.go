@@ -182,7 +182,7 @@ func TestWebhookHoldsNothingUp(t *testing.T) {
 	defer func() { close(s.hold); stop(); <-done }()
 	for i := range 2 * r.d.Workers {
 		d := r.accept(inbound(fmt.Sprint("M", i), testdata.CDAOptions{ID: testdata.DocumentID(i + 1)}))
-		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(2 * time.Millisecond) {
 			if got := r.outcomes(d.Submission); slices.Equal(got, []string{"dmp ok", "zam ok"}) {
 				break
 			} else if time.Now().After(deadline) {

@@ -65,7 +65,7 @@ func newRoute(t *testing.T, change func(*Config)) *route {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		if err := r.m.Close(ctx); err != nil {
 			t.Error("close:", err)
@@ -350,7 +350,7 @@ func TestDiskFull(t *testing.T) {
 	if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), "GW-DISK-FULL") {
 		t.Errorf("readyz %d %s", resp.StatusCode, body)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := r.m.Close(ctx); err != nil {
 		t.Fatal(err)
@@ -374,7 +374,7 @@ func TestDuplicate(t *testing.T) {
 	if again := r.send(message); !bytes.Equal(first, again) {
 		t.Errorf("answers differ:\n%s\n%s", first, again)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := r.m.Close(ctx); err != nil {
 		t.Fatal(err)

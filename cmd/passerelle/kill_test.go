@@ -202,7 +202,7 @@ func exchange(ctx context.Context, addr string, message []byte) ([]byte, error) 
 	}
 	defer conn.Close()
 	deadline, ok := ctx.Deadline()
-	if limit := time.Now().Add(20 * time.Second); !ok || limit.Before(deadline) {
+	if limit := time.Now().Add(2 * time.Minute); !ok || limit.Before(deadline) {
 		deadline = limit
 	}
 	_ = conn.SetDeadline(deadline)

@@ -96,7 +96,7 @@ func TestSandboxLogs(t *testing.T) {
 // stop closes the gateway of a route.
 func (r *route) stop() {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := r.m.Close(ctx); err != nil {
 		r.t.Error("close:", err)

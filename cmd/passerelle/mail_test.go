@@ -226,7 +226,7 @@ func TestInboundQuarantine(t *testing.T) {
 			ID, State, Code, Door string
 		} `json:"submissions"`
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for len(page.Submissions) < n && time.Now().Before(deadline) {
 		r.getJSON(r.client, "https://"+r.m.HTTPS+"/v1/submissions?state=quarantined", &page)
 		time.Sleep(20 * time.Millisecond)

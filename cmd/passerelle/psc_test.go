@@ -29,7 +29,7 @@ import (
 // restart closes the gateway and starts it again on the same folder.
 func (r *route) restart() {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := r.m.Close(ctx); err != nil {
 		r.t.Fatal(err)
@@ -314,7 +314,7 @@ func (r *route) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		if err := r.m.Close(ctx); err != nil {
 			t.Error("close:", err)
@@ -486,7 +486,7 @@ func TestLoginsAreSwept(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.restart()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	err := r.until(ctx, func() bool {
 		_, err := r.m.journal.Logins().Get(ctx, "session", "old")

@@ -166,7 +166,7 @@ func TestMetrics(t *testing.T) {
 	r.settled(field(r.send(testdata.MDM(testdata.MessageOptions{ControlID: "C1"})), "MSA", 3))
 	r.send(testdata.MDM(testdata.MessageOptions{ControlID: "C2", Flags: testdata.Flags{"DESTDMP": "X"}}))
 	text := ""
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	err := r.until(ctx, func() bool { // a settlement is counted just after it is committed
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.m.HTTP+"/metrics", nil)

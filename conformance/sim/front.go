@@ -48,7 +48,8 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case Slow:
 		wait(time.Duration(t.Milliseconds)*time.Millisecond, r.Context().Done())
 		if r.Context().Err() != nil {
-			return // nobody waits any more
+			hangUp(w, nil) // nobody waits any more: a bare return would say 200
+			return
 		}
 		f.process(r).copyTo(w)
 	case Refuse:
@@ -76,7 +77,8 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		f.troubles.count(func(c *Counters) { c.Held-- })
 		if r.Context().Err() != nil {
-			return // nobody waits any more: a request held before is never processed
+			hangUp(w, nil) // nobody waits any more: a request held before is never processed
+			return
 		}
 		if answer == nil {
 			answer = f.process(r)

@@ -20,7 +20,7 @@ const zam = "MSH|^~\\&|PASSERELLE|CH-ESSAIS|DPI-ESSAIS|CH-ESSAIS|20260105120000|
 // send sends within a bound that only a failure reaches.
 func send(t *testing.T, s *Sandbox, msg string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	ack, err := SendMLLP(ctx, s.Info().Hospital.MLLP, []byte(msg))
 	return string(ack), err

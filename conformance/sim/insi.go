@@ -127,7 +127,8 @@ func (s *INSi) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a = s.lie(t.Lie)
 	}
 	if r.Context().Err() != nil {
-		return // nobody waits any more
+		hangUp(w, nil) // nobody waits any more: a bare return would say 200
+		return
 	}
 	if a == nil {
 		a = answer()

@@ -366,7 +366,7 @@ func TestServerShutdownHalfFrame(t *testing.T) {
 		t.Fatalf("%+v", a)
 	}
 	eventually(t, func() bool { return s.Stats().Connections == 2 && s.Stats().Idle == 0 })
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {
 		t.Error("held by a half-sent frame:", err)
@@ -403,7 +403,7 @@ func TestServerHandshake(t *testing.T) {
 		s, addr := start(t, time.Hour)
 		dial(t, addr)
 		eventually(t, func() bool { return s.Stats().Connections == 1 })
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		if err := s.Shutdown(ctx); err != nil {
 			t.Error(err)

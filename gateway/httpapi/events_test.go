@@ -49,7 +49,7 @@ func (w *world) followAs(c *http.Client, target string, h http.Header) *stream {
 func (s *stream) next() map[string]string {
 	s.t.Helper()
 	fields := map[string]string{}
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(2 * time.Minute)
 	for {
 		select {
 		case line, ok := <-s.lines:
