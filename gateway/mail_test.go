@@ -84,8 +84,12 @@ func newMailRoute(t *testing.T) *mailRoute {
 	if err != nil {
 		t.Fatal(err)
 	}
+	reply, err := mss.ParseAddress("secretariat@bac-a-sable.mssante.fr")
+	if err != nil {
+		t.Fatal(err)
+	}
 	composer, err := mss.New(mss.Config{
-		NIL: "9001", From: from, FromName: "CH", ReplyTo: from, Institution: "CH", Contact: "DSI", MaxSize: 20 << 20,
+		NIL: "9001", From: from, FromName: "CH", ReplyTo: reply, Institution: "CH", Contact: "DSI", MaxSize: 20 << 20,
 		Trusted: func(d string) (bool, error) { return strings.HasSuffix(d, "mssante.fr"), nil },
 	})
 	if err != nil {

@@ -66,6 +66,8 @@ func New(c Config) (*Composer, error) {
 		return nil, refuse(FaultSender, "from_name")
 	case c.From.IsPatient() || c.ReplyTo.IsPatient():
 		return nil, refuse(FaultSender, "from")
+	case c.ReplyTo.Key() == c.From.Key(): // ECO.2.2.5: an answer needs a reader, and a machine is none
+		return nil, refuse(FaultSender, "reply_to")
 	case c.MaxSize <= 0:
 		return nil, refuse(FaultSender, "max_size")
 	case c.Trusted == nil:
@@ -281,7 +283,7 @@ func (l Letter) identity() (ins.Identity, error) {
 func (c *Composer) replyTo(l Letter) (Address, []Warning, error) {
 	if l.ReplyTo != "" {
 		a, err := ParseAddress(l.ReplyTo)
-		if err == nil && !a.IsPatient() {
+		if err == nil && !a.IsPatient() && a.Key() != c.c.From.Key() {
 			ok, err := c.c.Trusted(a.Domain())
 			if err != nil {
 				return Address{}, nil, err

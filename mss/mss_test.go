@@ -362,6 +362,8 @@ func TestReplyTo(t *testing.T) {
 		"ok/outside replaced":      {"dr.noel@gmail.com", "<biologie@ch.mssante.fr>", true},
 		"ok/malformed replaced":    {"dr.noel", "<biologie@ch.mssante.fr>", true},
 		"ok/of a patient replaced": {"279035121518989@patient.mssante.fr", "<biologie@ch.mssante.fr>", true},
+		// Found by the audit of issue 3, 2026-11-22: answers went to the machine.
+		"ok/the sending mailbox replaced": {"Passerelle@ch.mssante.fr", "<biologie@ch.mssante.fr>", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := letter()
@@ -488,6 +490,7 @@ func TestNew(t *testing.T) {
 		{"fail/line break in the name", FaultSender, "from_name", func(c *Config) { c.FromName = "a\r\nb" }},
 		{"fail/no limit", FaultSender, "max_size", func(c *Config) { c.MaxSize = 0 }},
 		{"fail/no list", FaultSender, "trusted", func(c *Config) { c.Trusted = nil }},
+		{"fail/answers to the sending mailbox", FaultSender, "reply_to", func(c *Config) { c.ReplyTo = address("PASSERELLE@ch.mssante.fr") }},
 		{"fail/patient as sender", FaultSender, "from", func(c *Config) { c.From = address("1@patient.mssante.fr") }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

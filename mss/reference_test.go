@@ -32,8 +32,12 @@ func TestReferenceDocuments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	reply, err := mss.ParseAddress("secretariat@ch.mssante.fr")
+	if err != nil {
+		t.Fatal(err)
+	}
 	composer, err := mss.New(mss.Config{
-		NIL: "1234", From: from, FromName: "Hôpital", ReplyTo: from, MaxSize: 64 << 20,
+		NIL: "1234", From: from, FromName: "Hôpital", ReplyTo: reply, MaxSize: 64 << 20,
 		Trusted: func(string) (bool, error) { return true, nil },
 	})
 	if err != nil {

@@ -78,6 +78,8 @@ func TestCheck(t *testing.T) {
 		{"fail/webhook whose variable is empty", func(c *Config) {
 			c.Establishments[0].Webhook = &WebhookConfig{URL: "https://dpi.exemple.fr/", SecretEnv: "PASSERELLE_TEST_ABSENTE"}
 		}, []string{"trop court"}},
+		// Found by the audit of issue 3, 2026-11-22: the sandbox itself was so.
+		{"fail/answers go to the machine's own mailbox", func(c *Config) { c.MSS.ReplyTo = strings.ToUpper(c.MSS.Mailbox) }, []string{"mss.reply_to : boîte personnelle"}},
 		{"fail/directory in clear, without its key", func(c *Config) {
 			c.MSS.Directory = &DirectoryConfig{URL: "http://annuaire.exemple.fr?a=b", KeyFile: "absent", CA: "absent.pem"}
 		}, []string{"mss.directory.url : adresse https", "sans paramètre", "mss.directory.key_file", "mss.directory.ca"}},

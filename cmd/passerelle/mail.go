@@ -78,6 +78,9 @@ func (c *Config) mssProblems(p *problemList, now time.Time) {
 			p.add(a[0], "adresse de messagerie attendue")
 		}
 	}
+	if m.ReplyTo != "" && strings.EqualFold(m.ReplyTo, m.Mailbox) {
+		p.add("mss.reply_to", "boîte personnelle ou organisationnelle attendue : à la BAL applicative, personne ne lit les réponses")
+	}
 	p.address("mss.smtp", m.SMTP)
 	if m.IMAP != "" {
 		p.address("mss.imap", m.IMAP)

@@ -259,7 +259,7 @@ func sandboxConfig(c worldConfig, s *sim.Sandbox) (Config, error) {
 	}
 	cfg.MSS = &MSSConfig{
 		NIL: "9000", Mailbox: i.Operator.GatewayMailbox, Name: house.Name, Contact: "support@" + i.Operator.Domain,
-		SMTP: i.Operator.SMTP, IMAP: i.Operator.IMAP, ServerName: name, ReplyTo: i.Operator.GatewayMailbox,
+		SMTP: i.Operator.SMTP, IMAP: i.Operator.IMAP, ServerName: name, ReplyTo: "secretariat@" + i.Operator.Domain,
 		Certificate: i.TLS.BALAppCert, Key: i.TLS.BALAppKey, CA: i.TLS.CA, WhiteList: i.Operator.Whitelist, Identities: people,
 		Poll: 200 * time.Millisecond, UnknownWait: 2 * time.Second, Timeout: 10 * time.Second, ReportWait: time.Hour,
 	}
