@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -117,12 +118,17 @@ func domainOf(address string) string {
 // dsn is what a delivery report says, by the ENVID that we gave and the
 // recipient that it names.
 func (r *Receiver) dsn(ctx context.Context, in *mss.Incoming) (all []Report, err error) {
+	stranger := false
 	for _, line := range in.DSN.Recipients {
 		if !line.Settled() {
 			continue // delayed: another report will come
 		}
 		id, round := sentAs(in.DSN.EnvelopeID)
 		del, w, err := r.about(ctx, id, in.DSN.OriginalMessageID, line.Address())
+		if errors.Is(err, ErrNotFound) {
+			stranger = true // those of whom it is about another line are told all the same
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -140,14 +146,18 @@ func (r *Receiver) dsn(ctx context.Context, in *mss.Incoming) (all []Report, err
 		if failed != nil {
 			rep.State, rep.Code, answer, outcome = Failed, fault.From(failed).Code, "N", OutcomeFailed
 		}
+		rep.Ended = r.events(del, w, EventMail, OutcomeOK, "", "") // the report was faster than the attempt
 		rep.Events = r.events(del, w, EventDSN, outcome, rep.Code, line.Status)
+		if line.Relayed() { // no Z02 tells more than was seen
+			rep.Events = r.events(del, w, EventDSN, OutcomeWarning, FaultNoReport, line.Status)
+		}
 		if failed != nil && round < del.Round {
 			// Of a round that was over already, and told: it changes nothing.
 			rep.State, rep.Code = "", ""
 			all = append(all, rep)
 			continue
 		}
-		if w.in.Flags.WantReception {
+		if w.in.Flags.WantReception && !line.Relayed() {
 			n := w.letterNotice("Z02", answer, told)
 			if failed != nil {
 				row, _ := fault.Lookup(rep.Code)
@@ -157,6 +167,9 @@ func (r *Receiver) dsn(ctx context.Context, in *mss.Incoming) (all []Report, err
 		}
 		rep.Next = append(rep.Next, r.Gateway.hook(del, r.Gateway.Clock())...)
 		all = append(all, rep)
+	}
+	if stranger && len(all) == 0 {
+		return nil, ErrNotFound
 	}
 	return all, nil
 }
@@ -195,15 +208,25 @@ func (r *Receiver) mdn(ctx context.Context, in *mss.Incoming) ([]Report, error) 
 		n := w.letterNotice("Z03", answer, del)
 		if m.Failed {
 			n.Code, n.Text = m.Code, m.Text
-			if n.Code == "" {
-				n.Code = "906"
+			label, known := applicationTexts[n.Code]
+			if !known { // none, or one that the table of ERR-5 does not have
+				n.Code, label = "906", applicationTexts["906"]
 			}
+			if m.Unread {
+				row, _ := fault.Lookup(rep.Code)
+				label = row.FR
+			}
+			n.Text = cmp.Or(n.Text, label)
 		}
 		rep.Next = r.tell(del, n, !m.Failed)
 	}
 	rep.Next = append(rep.Next, r.Gateway.hook(del, r.Gateway.Clock())...)
 	return []Report{rep}, nil
 }
+
+// xtext is how an address travels as ORCPT (RFC 3461 §4). Some servers report it
+// as it came.
+var xtext = strings.NewReplacer("+", "+2B", "=", "+3D")
 
 // about finds the letter that a receipt is about. The recipient must be the one
 // that the letter went to.
@@ -212,7 +235,7 @@ func (r *Receiver) about(ctx context.Context, id, messageID, recipient string) (
 	if err != nil {
 		return del, request{}, err
 	}
-	if del.Recipient != "" && recipient != "" && !strings.EqualFold(del.Recipient, recipient) {
+	if del.Recipient != "" && recipient != "" && !strings.EqualFold(del.Recipient, recipient) && !strings.EqualFold(xtext.Replace(del.Recipient), recipient) {
 		return del, request{}, ErrNotFound
 	}
 	w, err := r.Gateway.envelope(ctx, del.Submission)
@@ -289,6 +312,9 @@ type opened struct {
 // open reads the archive and every CDA in it. The metadata of the archive are
 // what the sender claims; the CDA has the last word and must agree.
 func (r *Receiver) open(in *mss.Incoming) ([]opened, error) {
+	if sender(in) == "" { // the hospital software cannot be told where it comes from
+		return nil, &mss.Error{Code: mss.FaultMIME, Where: "from"}
+	}
 	data, err := in.Archive()
 	if err != nil {
 		return nil, err
@@ -394,7 +420,7 @@ func (r *Receiver) keep(ctx context.Context, raw []byte, in *mss.Incoming, docs 
 // its documents are kept.
 func (r *Receiver) filed(ctx context.Context, in *mss.Incoming, docs []opened, person ins.Identity) (*Filed, error) {
 	letter := ReceivedLetter{
-		MessageID: in.MessageID, Subject: in.Subject, Sender: in.From, To: in.To, Body: in.Text, Person: person, Receipt: r.receiptTo(in),
+		MessageID: in.MessageID, Subject: in.Subject, Sender: sender(in), To: in.To, Body: in.Text, Person: person, Receipt: r.receiptTo(in),
 	}
 	for _, d := range docs {
 		letter.Visibility = append(letter.Visibility, d.metadata.Visibility)
@@ -421,6 +447,9 @@ func (r *Receiver) filed(ctx context.Context, in *mss.Incoming, docs []opened, p
 	}
 	return f, nil
 }
+
+// sender is who wrote a letter; the envelope says it when the header does not.
+func sender(in *mss.Incoming) string { return cmp.Or(in.From, in.ReturnPath) }
 
 // receiptTo is where a read receipt of a letter may go; empty: nowhere.
 func (r *Receiver) receiptTo(in *mss.Incoming) string {

@@ -29,12 +29,15 @@
 //     a representative.
 //   - The subject keeps its marker first: XDM/1.0/DDM+[Annule et remplace] …,
 //     XDM/1.0/DDM+[Suppression] ….
-//   - A reply address of the message that is malformed or outside the trust space
-//     is replaced by the configured one, with a warning.
+//   - A reply address of the message that is malformed, outside the trust space or
+//     the sending mailbox itself is replaced by the configured one, with a warning.
 //   - X-MSS-INS is O when the identity passed the gate with its INS, N otherwise.
 //   - A text body that is not UTF-8 is read as windows-1252.
 //   - MDN on error: the three texts of the volet disagree. We write RFC 8098's
 //     modifier "error" and a field Error; the older form is a switch. We read all,
 //     and take any modifier with "error" or "failure" for one.
+//   - A MDN "deleted" or "denied" without an error proves no reading: it is told as
+//     one (Z03 N, 906). "dispatched" counts as processed.
+//   - A DSN "relayed" settles a letter and proves no delivery: no Z02.
 //   - A MDN is sent by itself only to the Return-Path (RFC 8098 §2.1).
 package mss

@@ -34,6 +34,7 @@ const (
 	// What receipts say.
 	FaultBounced       = "MSS-BOUNCED"        // DSN: failed
 	FaultNotIntegrated = "MSS-NOT-INTEGRATED" // MDN: error
+	FaultNotRead       = "MSS-NOT-READ"       // MDN: deleted or denied
 )
 
 // Error is a refusal of this room. Where is a place (document[1]/title), never

@@ -106,14 +106,14 @@ func receiptText(r Receipt) string {
 // machine is the part that a program reads.
 func (c *Composer) machine(r Receipt) []byte {
 	const mode = "automatic-action/MDN-sent-automatically; "
-	label := r.Code + "^" + strings.ReplaceAll(line(r.Text), "^", " ") + "^applicationErrorCondition|E^Error^errorSeverity"
+	label := r.Code + "^" + strings.ReplaceAll(plainASCII(line(r.Text)), "^", " ") + "^applicationErrorCondition|E^Error^errorSeverity"
 	original := r.Mail.OriginalTo
 	if original == "" {
 		original = c.c.From.String()
 	}
 	h := header{
-		{"Reporting-UA", line(c.c.From.Domain() + "; " + c.c.Product.Name + " " + c.c.Product.Version)},
-		{"Original-Recipient", "rfc822;" + line(original)},
+		{"Reporting-UA", plainASCII(line(c.c.From.Domain() + "; " + c.c.Product.Name + " " + c.c.Product.Version))},
+		{"Original-Recipient", "rfc822;" + plainASCII(line(original))},
 		{"Final-Recipient", "rfc822;" + c.c.From.String()},
 		{"Original-Message-ID", "<" + messageIDOf(r.Mail) + ">"},
 	}

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/unicode/norm"
 )
 
 // The writer of messages. It is our own because every byte must follow from the
@@ -207,13 +208,7 @@ func assemble(h header, subtype string, params map[string]string, seed string, p
 // plainText reads a body that an application handed in: UTF-8, or windows-1252
 // when it is not. Controls other than tabulation and line ends are dropped.
 func plainText(data []byte) string {
-	s := string(data)
-	if !utf8.Valid(data) {
-		if d, err := charmap.Windows1252.NewDecoder().Bytes(data); err == nil {
-			s = string(d)
-		}
-	}
-	s = strings.TrimPrefix(s, "\ufeff")
+	s := strings.TrimPrefix(legacy(string(data)), "\ufeff")
 	s = strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\r", "\n")
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && r != '\n' && r != '\t' {
@@ -221,6 +216,30 @@ func plainText(data []byte) string {
 		}
 		return r
 	}, s)
+}
+
+// legacy reads as windows-1252 what is not UTF-8.
+func legacy(s string) string {
+	if !utf8.ValidString(s) {
+		if d, err := charmap.Windows1252.NewDecoder().String(s); err == nil {
+			return d
+		}
+	}
+	return s
+}
+
+// plainASCII writes what a field of a report takes (RFC 8098 §3.1: 7 bits): letters
+// lose their accents, anything else becomes a question mark.
+func plainASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.Is(unicode.Mn, r):
+			return -1
+		case r >= utf8.RuneSelf:
+			return '?'
+		}
+		return r
+	}, norm.NFD.String(s))
 }
 
 // cut shortens to n characters.

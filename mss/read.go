@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"path"
+	"regexp"
 	"strings"
 	"time"
 
@@ -154,6 +155,7 @@ func (r *reader) headers(h mail.Header) {
 	in.References, _ = h.MsgIDList("References")
 	in.Date, _ = h.Date()
 	in.Subject, _ = h.Subject()
+	in.Subject = legacy(in.Subject)
 	if from := addresses(h, "From"); len(from) > 0 {
 		in.From = from[0]
 	}
@@ -177,19 +179,28 @@ func (r *reader) headers(h mail.Header) {
 	}
 }
 
-// addresses reads the addresses of a field, without their names. A field that
-// cannot be read gives none.
-func addresses(h mail.Header, name string) []string {
+// angled is an address where every writer of mail puts it, whatever the name
+// before it.
+var angled = regexp.MustCompile(`<([^<>@\s"]+@[^<>@\s"]+)>`)
+
+// addresses reads the addresses of a field, without their names. The names of
+// people are what senders write wrong (a comma, a bracket, bare accents): they
+// must not cost the address. A field without any gives none.
+func addresses(h mail.Header, name string) (out []string) {
 	list, err := h.AddressList(name)
 	if err != nil {
-		return nil
+		for _, m := range angled.FindAllStringSubmatch(h.Get(name), maxAddresses) {
+			out = append(out, m[1])
+		}
+		return out
 	}
-	var out []string
 	for _, a := range list {
 		out = append(out, a.Address)
 	}
 	return out
 }
+
+const maxAddresses = 1000 // of a field that cannot be read whole
 
 // part walks through the structure. Nested messages are leaves: what a forwarded
 // mail holds was not written to us.

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -71,6 +72,14 @@ func TestReadDSN(t *testing.T) {
 			DSN{OriginalMessageID: "abc@ch.mssante.fr", Recipients: []DSNRecipient{{Final: "a@b.fr", Action: "relayed"}}},
 			nil, "",
 		},
+		// Found by the audit of issue 3, 2026-11-22: the report was taken for one that
+		// settles nothing, and was lost.
+		{
+			"fail/comment behind the action",
+			[]string{"Final-Recipient: rfc822;a@b.fr", "Action: failed (no such user)", "Status: 5.1.1"},
+			DSN{OriginalMessageID: "abc@ch.mssante.fr", Recipients: []DSNRecipient{{Final: "a@b.fr", Action: "failed", Status: "5.1.1"}}},
+			[]int{550}, FaultBounced,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in, err := Read(dsnMail(c.fields...), Limits{})
@@ -82,7 +91,7 @@ func TestReadDSN(t *testing.T) {
 			}
 			r := in.DSN.Recipients[0]
 			if c.code == "" {
-				if r.Err() != nil || r.Delivered() == (r.Action == "delayed") || r.Settled() == (r.Action == "delayed") {
+				if r.Err() != nil || r.Delivered() != (r.Action == "delivered") || r.Settled() == (r.Action == "delayed") {
 					t.Errorf("err %v delivered %v settled %v", r.Err(), r.Delivered(), r.Settled())
 				}
 				return
@@ -99,6 +108,10 @@ func TestReadDSN(t *testing.T) {
 	t.Run("fail/no recipient", func(t *testing.T) {
 		_, err := Read(dsnMail("Reporting-MTA: dns; mx.op.fr"), Limits{})
 		wantFault(t, err, FaultReport, "recipients")
+	})
+	t.Run("fail/action that is none", func(t *testing.T) {
+		_, err := Read(dsnMail("Final-Recipient: rfc822;a@b.fr", "Action: echec", "Status: 5.1.1"), Limits{})
+		wantFault(t, err, FaultReport, "action")
 	})
 	t.Run("fail/report without machine part", func(t *testing.T) {
 		raw := bytes.ReplaceAll(dsnMail("x: y"), []byte("message/delivery-status"), []byte("text/html"))
@@ -161,7 +174,12 @@ func TestReadMDN(t *testing.T) {
 	}{
 		{"ok/processed", append(head, "Disposition: "+mode+"processed"), "processed", false, "", "", "abc@ch.mssante.fr"},
 		{"ok/displayed by hand", append(head, "Disposition: manual-action/MDN-sent-manually; displayed"), "displayed", false, "", "", "abc@ch.mssante.fr"},
-		{"ok/deleted", append(head, "Disposition:manual-action/MDN-sent-manually;deleted"), "deleted", false, "", "", "abc@ch.mssante.fr"},
+		{"ok/comment behind the disposition", append(head, "Disposition: manual-action/MDN-sent-manually; displayed (by hand)"), "displayed", false, "", "", "abc@ch.mssante.fr"},
+		// Found by the audit of issue 3, 2026-11-22: told as read.
+		{"fail/deleted", append(head, "Disposition:manual-action/MDN-sent-manually;deleted"), "deleted", true, "", "", "abc@ch.mssante.fr"},
+		{"fail/denied", append(head, "Disposition:manual-action/MDN-sent-manually;denied"), "denied", true, "", "", "abc@ch.mssante.fr"},
+		{"fail/encoded label", append(head, "Disposition: "+mode+"processed/error", "Error: 901^Demandeur non =?iso-8859-15?q?habilit=E9?="), "processed", true, "901", "Demandeur non habilité", "abc@ch.mssante.fr"},
+		{"fail/label that is not UTF-8", append(head, "Disposition: "+mode+"processed/error", "Error: 901^Demandeur non habilit\xe9"), "processed", true, "901", "Demandeur non habilité", "abc@ch.mssante.fr"},
 		{"ok/id of the returned mail", []string{"Final-Recipient: rfc822;a@b.fr", "Disposition: " + mode + "processed"}, "processed", false, "", "", "quoted@ch.mssante.fr"},
 		{"fail/volet of April 2025", append(head, "Disposition:"+mode+"processed/Error: 902^Identifiant de patient inconnu^messageErrorCondition| E^Error^errorSeverity"),
 			"processed", true, "902", "Identifiant de patient inconnu", "abc@ch.mssante.fr"},
@@ -182,14 +200,49 @@ func TestReadMDN(t *testing.T) {
 			if in.Kind != KindMDN || m.Disposition != c.disposition || m.Failed != c.failed || m.Code != c.code || m.Text != c.text || m.OriginalMessageID != c.ident {
 				t.Errorf("%s %+v", in.Kind, m)
 			}
+			if m.Unread && (m.Code != "" || !c.failed) {
+				t.Errorf("unread: %+v", m)
+			}
 			if (m.Err() != nil) != c.failed || m.Recipient() == "" {
 				t.Errorf("err %v, recipient %q", m.Err(), m.Recipient())
 			}
 		})
 	}
-	t.Run("fail/no disposition", func(t *testing.T) {
-		_, err := Read(mdnMail(head...), Limits{})
-		wantFault(t, err, FaultReport, "disposition")
+	for name, fields := range map[string][]string{
+		"fail/no disposition":           head,
+		"fail/disposition that is none": append(slices.Clone(head), "Disposition: "+mode+"banana"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Read(mdnMail(fields...), Limits{})
+			wantFault(t, err, FaultReport, "disposition")
+		})
+	}
+}
+
+// Found by the audit of issue 3, 2026-11-22: a name that its sender wrote wrong cost
+// the address behind it, and a subject that was not UTF-8 its letters.
+func TestReadNamesWrittenWrong(t *testing.T) {
+	for name, from := range map[string]string{
+		"ok/comma":           "Hopital C, Biologie <hugo@exemple.mssante.fr>",
+		"ok/bracket":         "Dr. Hugo [NOEL] <hugo@exemple.mssante.fr>",
+		"ok/latin 1":         "Dr Hugo NO\xcbL <hugo@exemple.mssante.fr>",
+		"ok/unknown charset": "=?cp-850?q?NO=CBL?= <hugo@exemple.mssante.fr>",
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, err := Read(mailOf("From: "+from, "Disposition-Notification-To: "+from, "Subject: XDM/1.0/DDM+\xc9chographie", "", "x"), Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if in.From != "hugo@exemple.mssante.fr" || !slices.Equal(in.ReceiptTo, []string{in.From}) || in.Subject != "XDM/1.0/DDM+Échographie" {
+				t.Errorf("%q %q %q", in.From, in.ReceiptTo, in.Subject)
+			}
+		})
+	}
+	t.Run("fail/no address at all", func(t *testing.T) {
+		in, err := Read(mailOf("From: Dr. Hugo [NOEL]", "", "x"), Limits{})
+		if err != nil || in.From != "" {
+			t.Errorf("%v %+v", err, in)
+		}
 	})
 }
 
@@ -245,7 +298,7 @@ func TestMDN(t *testing.T) {
 		code, text string
 	}{
 		{"ok/success", false, "", ""},
-		{"ok/error", false, "902", "Identifiant de patient inconnu^|é"},
+		{"ok/error", false, "902", "Identifiant de patient inconnu^|é’"},
 		{"ok/error, older form", true, "902", "Identifiant de patient inconnu"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -276,6 +329,10 @@ func TestMDN(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 			o := open(t, out.Raw)
+			// Found by the audit of issue 3, 2026-11-22: RFC 8098 §3 has it 7 bits.
+			if !ascii(string(o.parts[1].body)) {
+				t.Errorf("machine part: %s", o.parts[1].body)
+			}
 			if len(o.parts) != 3 || o.parts[2].kind != "message/rfc822" || !bytes.Contains(o.parts[2].body, []byte("Content-Type: application/zip")) {
 				t.Errorf("%d parts", len(o.parts))
 			}

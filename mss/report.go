@@ -2,10 +2,13 @@ package mss
 
 import (
 	"bytes"
+	"mime"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/emersion/go-message/charset"
 )
 
 // DSN is a delivery report (RFC 3464).
@@ -33,14 +36,16 @@ func (r DSNRecipient) Address() string {
 	return r.Final
 }
 
-// Delivered tells whether the letter is in the mailbox. Relayed and expanded
-// mean that no more will be heard: the next server sends no reports.
-func (r DSNRecipient) Delivered() bool {
-	return slices.Contains([]string{"delivered", "relayed", "expanded"}, r.Action)
-}
+// Delivered tells whether the letter is in the mailbox: expanded is, and went on
+// from there.
+func (r DSNRecipient) Delivered() bool { return r.Action == "delivered" || r.Action == "expanded" }
+
+// Relayed tells that no more will be heard: the next server sends no reports. The
+// letter may be in the mailbox, and nobody says so.
+func (r DSNRecipient) Relayed() bool { return r.Action == "relayed" }
 
 // Settled tells whether a report settles its recipient; delayed does not.
-func (r DSNRecipient) Settled() bool { return r.Delivered() || r.Action == "failed" }
+func (r DSNRecipient) Settled() bool { return r.Delivered() || r.Relayed() || r.Action == "failed" }
 
 // Err is nil unless the letter failed for good.
 func (r DSNRecipient) Err() error {
@@ -107,6 +112,7 @@ type MDN struct {
 	Mode              string // automatic-action/mdn-sent-automatically
 	Disposition       string // processed, displayed, dispatched, deleted, …; lower case
 	Failed            bool
+	Unread            bool   // Failed, only because it was deleted or the receipt was denied: nothing says that it was read
 	Code              string // 900 to 906 when Failed and the sender gave one
 	Text              string // label of the code, one line; may be empty
 }
@@ -119,13 +125,20 @@ func (m MDN) Recipient() string {
 	return m.FinalRecipient
 }
 
-// Err is nil unless the receipt says that the document was not integrated.
+// Err is nil unless the receipt says that the document was not integrated, or
+// does not say that it was read.
 func (m MDN) Err() error {
-	if !m.Failed {
-		return nil
+	switch {
+	case m.Unread:
+		return refuse(FaultNotRead, "mdn")
+	case m.Failed:
+		return refuse(FaultNotIntegrated, "mdn")
 	}
-	return refuse(FaultNotIntegrated, "mdn")
+	return nil
 }
+
+// dispositions are those of RFC 8098 and of the texts before it (RFC 3798, 2298).
+var dispositions = []string{"displayed", "processed", "dispatched", "deleted", "denied", "failed"}
 
 // maxReportFields bounds the machine part of a report.
 const maxReportFields = 2000
@@ -172,6 +185,21 @@ func typed(v string) string {
 	return line(strings.Trim(strings.TrimSpace(v), "<>"))
 }
 
+// word is a keyword of a report, which a comment may follow.
+func word(s string) string {
+	s, _, _ = strings.Cut(line(s), "(")
+	return strings.ToLower(strings.TrimSpace(s))
+}
+
+// words is a text of a report: 7 bits and encoded (RFC 2047), or not at all.
+func words(s string) string {
+	d := mime.WordDecoder{CharsetReader: charset.Reader}
+	if decoded, err := d.DecodeHeader(legacy(s)); err == nil {
+		return line(decoded)
+	}
+	return line(legacy(s))
+}
+
 // line makes one bounded line of foreign text.
 func line(s string) string {
 	s = strings.Map(func(r rune) rune {
@@ -201,7 +229,7 @@ func parseDSN(data []byte, lim Limits) (*DSN, error) {
 			case "final-recipient":
 				r.Final = typed(f.value)
 			case "action":
-				r.Action = strings.ToLower(line(f.value))
+				r.Action = word(f.value)
 			case "status":
 				// A comment may follow the code.
 				status, _, _ := strings.Cut(f.value, " ")
@@ -215,6 +243,9 @@ func parseDSN(data []byte, lim Limits) (*DSN, error) {
 		// The first block is of the message, unless a sender left it out.
 		if i == 0 && r.Final == "" || r.Address() == "" {
 			continue
+		}
+		if !r.Settled() && r.Action != "delayed" {
+			return nil, refuse(FaultReport, "action") // it must not be taken for a report that says nothing
 		}
 		d.Recipients = append(d.Recipients, r)
 	}
@@ -241,10 +272,10 @@ func parseMDN(data []byte, lim Limits) (*MDN, error) {
 		case "reporting-ua":
 			m.ReportingUA = line(f.value)
 		case "disposition":
-			disposition = line(f.value)
+			disposition = words(f.value)
 		case "error", "failure":
 			m.Failed = true
-			errorText = line(f.value)
+			errorText = words(f.value)
 		}
 	}
 	mode, rest, ok := strings.Cut(disposition, ";")
@@ -253,14 +284,19 @@ func parseMDN(data []byte, lim Limits) (*MDN, error) {
 	}
 	kind, modifier, _ := strings.Cut(rest, "/")
 	m.Mode = strings.ToLower(strings.TrimSpace(mode))
-	m.Disposition = strings.ToLower(strings.TrimSpace(kind))
+	if m.Disposition = word(kind); !slices.Contains(dispositions, m.Disposition) {
+		return nil, refuse(FaultReport, "disposition")
+	}
 	lower := strings.ToLower(modifier)
-	if strings.Contains(lower, "error") || strings.Contains(lower, "failure") ||
-		m.Disposition == "failed" || m.Disposition == "denied" {
+	if strings.Contains(lower, "error") || strings.Contains(lower, "failure") || m.Disposition == "failed" {
 		m.Failed = true
 		if errorText == "" {
 			_, errorText, _ = strings.Cut(modifier, ":")
 		}
+	}
+	if !m.Failed && (m.Disposition == "deleted" || m.Disposition == "denied") {
+		m.Failed, m.Unread = true, true
+		return m, nil
 	}
 	if m.Failed {
 		// 902^label^system|E^Error^errorSeverity

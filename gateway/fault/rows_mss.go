@@ -248,8 +248,8 @@ var mssRows = []Row{
 		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{554, "5.6.0"},
 		FR:           "L'adresse de réponse du message n'est pas utilisable : celle de la configuration la remplace.",
 		EN:           "The reply address of the message is not usable: that of the configuration replaces it.",
-		FixFR:        "Corrigez PRT REPLY (PRT-15.4) : une adresse bien formée d'un domaine de l'espace de confiance.",
-		FixEN:        "Correct PRT REPLY (PRT-15.4): a well-formed address of a domain in the trust space.",
+		FixFR:        "Corrigez PRT REPLY (PRT-15.4) : une adresse bien formée d'un domaine de l'espace de confiance, autre que la BAL applicative.",
+		FixEN:        "Correct PRT REPLY (PRT-15.4): a well-formed address of a domain in the trust space, not the sending mailbox.",
 		Requirements: []string{"MSS/va1.18"},
 	},
 	{
@@ -334,6 +334,15 @@ var mssRows = []Row{
 		EN:           "The recipient received the letter but its software did not file the document.",
 		FixFR:        "Lisez le code de l'accusé (900 à 906) et contactez le destinataire.",
 		FixEN:        "Read the code of the receipt (900 to 906) and contact the recipient.",
+		Requirements: []string{"MSS/va1.14"},
+	},
+	{
+		Code: "MSS-NOT-READ", Kind: Permanent, HTTP: 422, FHIR: "processing",
+		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{554, "5.6.0"},
+		FR:           "Le destinataire a supprimé le courriel ou refusé d'en accuser lecture : rien ne prouve qu'il a été lu.",
+		EN:           "The recipient deleted the letter or denied its read receipt: nothing proves that it was read.",
+		FixFR:        "Si la lecture importe, contactez le destinataire.",
+		FixEN:        "If it matters that it is read, contact the recipient.",
 		Requirements: []string{"MSS/va1.14"},
 	},
 	{

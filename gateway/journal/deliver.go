@@ -121,14 +121,15 @@ type outcomeRow struct {
 	recipient           string
 	round               int
 	was                 gateway.State // of the delivery
+	holder              string        // of its lease
 }
 
 func concerned(ctx context.Context, tx *sqldb.Tx, delivery string) (r outcomeRow, err error) {
 	e := &r.Establishment
 	err = tx.QueryRow(ctx, `SELECT s.seq, s.id, s.ins_status, s.fictive, s.stay, s.finess_ej, s.finess_geo,
-		d.seq, d.destination, d.letter, d.recipient, d.round, d.state
+		d.seq, d.destination, d.letter, d.recipient, d.round, d.state, d.holder
 		FROM delivery AS d JOIN submission AS s ON s.seq = d.submission WHERE d.id = ?`, delivery).
-		Scan(&r.seq, &r.ID, &r.INSStatus, &r.fictive, &r.Stay, &e.FINESSEJ, &e.FINESSGeo, &r.delivery, &r.destination, &r.letter, &r.recipient, &r.round, &r.was)
+		Scan(&r.seq, &r.ID, &r.INSStatus, &r.fictive, &r.Stay, &e.FINESSEJ, &e.FINESSGeo, &r.delivery, &r.destination, &r.letter, &r.recipient, &r.round, &r.was, &r.holder)
 	return r, orNotFound(err)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,9 +107,12 @@ func (j *Journal) Apply(ctx context.Context, r gateway.Report) error {
 		if s.round != r.Round || r.Was != "" && s.was != r.Was {
 			return gateway.ErrDecided
 		}
-		failure := r.Code
+		failure, events := r.Code, r.Events
 		switch {
 		case r.State != "":
+			if s.holder != "" {
+				events = slices.Concat(r.Ended, events)
+			}
 			_, err = tx.Exec(ctx, `UPDATE delivery SET state = ?, code = ?, holder = '', lease_until = 0 WHERE seq = ?`,
 				string(r.State), r.Code, s.delivery)
 		case r.Code != "":
@@ -120,7 +124,7 @@ func (j *Journal) Apply(ctx context.Context, r gateway.Report) error {
 		if err != nil {
 			return err
 		}
-		return j.follow(ctx, tx, s, r.Events, r.Next, failure)
+		return j.follow(ctx, tx, s, events, r.Next, failure)
 	})
 	return j.taken(err)
 }

@@ -427,6 +427,7 @@ func testApply(t *testing.T, open Open) {
 			d := RecordLetter(t, j, "a", toPro, doc)
 			Mark(t, j, d, "h")
 			c.r.Key, c.r.Delivery, c.r.Events = "k", id, dsn("a", "ok")
+			c.r.Ended = []gateway.Event{{Submission: "a", Step: "mail", Outcome: "ok"}}
 			apply(t, j, c.r)
 			want(t, "leased by another", claim(t, j, toPro, "h2", T0, 9), []string(nil))
 			err := j.Settle(t.Context(), gateway.Settlement{
@@ -445,9 +446,21 @@ func testApply(t *testing.T, open Open) {
 			if got.State != c.r.State || got.Code != c.r.Code {
 				t.Fatalf("%+v", got)
 			}
-			want(t, "steps", steps(t, j, "a", 0), []string{"accepted", "dsn"})
+			// Found by the audit of issue 3, 2026-11-22: the attempt had lost its lease, and
+			// with it the line that says it was made, and that is counted.
+			want(t, "steps", steps(t, j, "a", 0), []string{"accepted", "mail", "dsn"})
 		})
 	}
+	t.Run("ok/no-attempt-under-way", func(t *testing.T) {
+		j := open(t, NewClock())
+		Mark(t, j, RecordLetter(t, j, "a", toPro, doc), "h")
+		settle := gateway.Settlement{Delivery: id, Holder: "h", State: gateway.Waiting, Due: T0, Events: []gateway.Event{{Submission: "a", Step: "mail"}}}
+		if err := j.Settle(t.Context(), settle); err != nil {
+			t.Fatal(err)
+		}
+		apply(t, j, gateway.Report{Key: "k", Delivery: id, State: gateway.Done, Ended: settle.Events, Events: dsn("a", "ok")})
+		want(t, "steps", steps(t, j, "a", 0), []string{"accepted", "mail", "dsn"})
+	})
 	t.Run("ok/one-letter-only", func(t *testing.T) {
 		j := open(t, NewClock())
 		e := Entry(t, j, "a", "1.1")
