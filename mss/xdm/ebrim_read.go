@@ -363,8 +363,11 @@ func (s *submission) readDocument(o *node, where string) error {
 	m.Format = o.code(docFormat)
 	m.Format.System = formatURI(m.Format.System)
 	for _, c := range o.codes(docConf) {
+		// A mask counts however its system is written (urn:oid:, a URL): a reader who
+		// misses it shows what must stay hidden.
+		_, flag := visibilityNames[dmp.Visibility(c.Code)]
 		switch {
-		case c.System == oidVisibility:
+		case flag || c.System == oidVisibility:
 			m.Visibility = append(m.Visibility, dmp.Visibility(c.Code))
 		case m.Confidentiality.Code == "":
 			m.Confidentiality = c

@@ -291,6 +291,32 @@ func TestUnpackActions(t *testing.T) {
 	}
 }
 
+// Found by the audit of issue 3, 2026-11-22: written under another name of its system,
+// a mask was dropped and the document shown.
+func TestMaskUnderAnotherSystem(t *testing.T) {
+	e := entry("a", dmp.New)
+	e.Metadata.Visibility = []dmp.Visibility{dmp.HiddenFromProfessionals}
+	if err := prepare(&e, lot(), "x"); err != nil {
+		t.Fatal(err)
+	}
+	raw := metadata([]Entry{e}, lot())
+	for name, system := range map[string]string{
+		"ok/OID": oidVisibility, "ok/urn": "urn:oid:" + oidVisibility, "ok/none": "",
+		"ok/URL": "https://mos.esante.gouv.fr/NOS/TRE_A07-StatusVisibiliteDocument/FHIR/TRE-A07-StatusVisibiliteDocument",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := readMetadata(bytes.ReplaceAll(raw, []byte(">"+oidVisibility+"<"), []byte(">"+system+"<")), "x", 9)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := s.documents[0].meta
+			if !slices.Equal(m.Visibility, e.Metadata.Visibility) || m.Confidentiality.Code != "N" {
+				t.Errorf("%v %+v", m.Visibility, m.Confidentiality)
+			}
+		})
+	}
+}
+
 func TestErrorTextHoldsNoForeignBytes(t *testing.T) {
 	f := contents(t, mustPack(t, []Entry{entry("a", dmp.New)}, lot()))
 	f[metaFile].data = []byte("<SECRET-279035121518989")
