@@ -57,6 +57,7 @@ type cli struct {
 	Init   initCmd   `cmd:"" help:"Écrit une configuration commentée."`
 	Check  checkCmd  `cmd:"" help:"Dit tout ce qui manque dans une configuration, sans rien démarrer."`
 	Keys   keysCmd   `cmd:"" help:"Clés des jetons de la passerelle : les montrer, en changer."`
+	Cert   certCmd   `cmd:"" help:"Outils certificats : rôle, dates, clé, chaîne, révocation."`
 	Serve  serveCmd  `cmd:"" help:"Démarre la passerelle."`
 	Store  storeCmd  `cmd:"" help:"Démarre seul le dépôt FHIR de type DMP."`
 	Submit submitCmd `cmd:"" help:"Dépose des CDA ou des PDF par REST, et suit ce qu'ils deviennent."`

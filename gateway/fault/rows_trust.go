@@ -206,4 +206,12 @@ var trustRows = []Row{
 		FixFR: "Vérifiez les deux fichiers configurés : ils doivent venir de la même demande.",
 		FixEN: "Check both files configured: they must come from the same request.",
 	},
+	{
+		Code: "TRUST-CERT-KEY-LOCKED", Kind: Permanent, HTTP: 500, FHIR: "security",
+		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{554, "5.3.5"},
+		FR:    "La clé privée est protégée par un mot de passe : la passerelle ne peut pas la lire.",
+		EN:    "The private key is under a password: the gateway cannot read it.",
+		FixFR: "Écrivez-la en clair dans un fichier lisible d'elle seule : openssl pkey -in CLÉ -out NOUVELLE, puis chmod 600 NOUVELLE.",
+		FixEN: "Write it in clear to a file that it alone can read: openssl pkey -in KEY -out NEW, then chmod 600 NEW.",
+	},
 }

@@ -31,7 +31,8 @@ const (
 	FaultName      = "TRUST-CERT-NAME"     // not the name that the service wants
 	FaultAuthority = "TRUST-CERT-AUTHORITY"
 	FaultWeak      = "TRUST-CERT-WEAK"
-	FaultKey       = "TRUST-CERT-KEY" // not the private key of the certificate
+	FaultKey       = "TRUST-CERT-KEY"        // not the private key of the certificate
+	FaultKeyLocked = "TRUST-CERT-KEY-LOCKED" // under a password
 )
 
 // Error is a refusal, or a warning, of this room. Where is a setting, the place

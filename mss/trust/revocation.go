@@ -147,6 +147,24 @@ func (r *Revocations) Check(ctx context.Context, cert, issuer *x509.Certificate)
 	return err
 }
 
+// CheckList judges one certificate by a list that was handed over, whose place
+// of publication is not judged. A list that has expired still tells what it
+// revokes, but not that the rest is good.
+func CheckList(data []byte, cert, issuer *x509.Certificate, now time.Time) error {
+	list, err := parseCRL(data, issuer, now)
+	switch {
+	case err != nil:
+		return refuse(FaultCRLInvalid, "", err)
+	case !list.covers(cert, list.points):
+		return refuse(FaultCRLInvalid, "scope", nil)
+	case list.has(cert):
+		return refuse(FaultRevoked, "", nil)
+	case list.expired(now):
+		return refuse(FaultCRLStale, "", nil)
+	}
+	return nil
+}
+
 // current gives a list that has not expired.
 func (r *Revocations) current(ctx context.Context, point string, issuer *x509.Certificate) (*crl, error) {
 	sum := sha256.Sum256(append([]byte(point+"\x00"), issuer.Raw...))

@@ -147,6 +147,37 @@ func TestCheck(t *testing.T) {
 
 // TestCRLKept: a list is used until its next update though its source is down,
 // from memory and from disk, and no longer (ECO.1.1.7).
+// A list that is handed over is judged without its place, and an old one still
+// tells what it revokes.
+func TestCheckList(t *testing.T) {
+	w := newCRLWorld(t)
+	now, other := w.clock.Now(), newAuthority(t, "IGC")
+	old := func(serials ...*big.Int) []byte {
+		return w.ca.crl(now.Add(-48*time.Hour), now.Add(-time.Hour), nil, serials...)
+	}
+	for name, c := range map[string]struct {
+		list []byte
+		want string
+	}{
+		"ok/empty":                {w.fresh(), ""},
+		"ok/of another place":     {w.ca.crl(now.Add(-time.Hour), now.Add(time.Hour), scoped(t, distribution{}, "http://ailleurs.test/crl")), ""},
+		"fail/revoked":            {w.fresh(w.leaf.SerialNumber), FaultRevoked},
+		"fail/revoked, long ago":  {old(w.leaf.SerialNumber), FaultRevoked},
+		"fail/out of date":        {old(), FaultCRLStale},
+		"fail/for authorities":    {w.ca.crl(now.Add(-time.Hour), now.Add(time.Hour), scoped(t, distribution{CAs: true}, "")), FaultCRLInvalid},
+		"fail/another's, renamed": {other.crl(now.Add(-time.Hour), now.Add(time.Hour), nil), FaultCRLInvalid},
+		"fail/garbage":            {[]byte("x"), FaultCRLInvalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := CheckList(c.list, w.leaf, w.ca.cert, now)
+			var e *Error
+			if c.want == "" && err != nil || c.want != "" && (!errors.As(err, &e) || e.Code != c.want) {
+				t.Errorf("%v, want %s", err, c.want)
+			}
+		})
+	}
+}
+
 func TestCRLKept(t *testing.T) {
 	w := newCRLWorld(t)
 	w.source.set(0, w.fresh(), "")
