@@ -59,7 +59,7 @@ type cli struct {
 	Keys   keysCmd   `cmd:"" help:"Clés des jetons de la passerelle : les montrer, en changer."`
 	Cert   certCmd   `cmd:"" help:"Outils certificats : rôle, dates, clé, chaîne, révocation."`
 	Serve  serveCmd  `cmd:"" help:"Démarre la passerelle."`
-	Store  storeCmd  `cmd:"" help:"Démarre seul le dépôt FHIR de type DMP."`
+	Store  storeCmds `cmd:"" help:"Le dépôt FHIR de type DMP, seul : le démarrer, vérifier son journal d'audit."`
 	Submit submitCmd `cmd:"" help:"Dépose des CDA ou des PDF par REST, et suit ce qu'ils deviennent."`
 	HL7    hl7Cmd    `cmd:"" name:"hl7" help:"Outils HL7 v2."`
 	XDM    xdmCmd    `cmd:"" name:"xdm" help:"Outils IHE_XDM : juger une archive ou le courriel qui la porte, en lire les documents."`

@@ -59,6 +59,15 @@ type StorePatient struct {
 	BirthPlace string   `yaml:"birth_place"`
 }
 
+type storeCmds struct {
+	Serve storeCmd       `cmd:"" default:"withargs" help:"Démarre seul le dépôt (« store --config FICHIER » suffit)."`
+	Audit storeAuditCmds `cmd:"" help:"Journal d'audit du dépôt."`
+}
+
+type storeAuditCmds struct {
+	Verify storeAuditCmd `cmd:"" help:"Recalcule la chaîne du journal d'audit, dépôt arrêté. Ce qui serait retiré à la fin d'une chaîne ne se voit qu'au nombre de lignes."`
+}
+
 type storeCmd struct {
 	Config string `required:"" help:"Configuration du dépôt." placeholder:"FICHIER"`
 }

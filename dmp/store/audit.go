@@ -5,9 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/passerelle-sante/passerelle/dmp/sqldb"
+	"github.com/passerelle-sante/passerelle/gateway/fault"
 )
 
 // trace is what is known of an exchange while it goes on; it becomes an audit
@@ -49,7 +51,8 @@ func (r auditRow) hash(last string) string {
 }
 
 // VerifyAudit reads every audit row and recomputes its chain. It says how many
-// rows there are, and fails at the first that was changed or is missing.
+// rows there are, and fails at the first that was changed or is missing. Rows
+// that were cut off at the end of a chain leave no gap: only their number tells.
 func (s *Store) VerifyAudit(ctx context.Context) (rows int, err error) {
 	err = s.db.Read(ctx, func(tx *sqldb.Tx) error {
 		rows = 0
@@ -71,7 +74,7 @@ func (s *Store) VerifyAudit(ctx context.Context) (rows int, err error) {
 				patient, last, seq = r.patient, "", 0
 			}
 			if r.seq != seq+1 || r.hash(last) != hash {
-				return fmt.Errorf("store: audit row %d of patient %q does not follow from the one before", r.seq, r.patient)
+				return fault.New(FaultAudit).At(r.patient + "/" + strconv.FormatInt(r.seq, 10))
 			}
 			last, seq = hash, r.seq
 			rows++

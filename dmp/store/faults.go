@@ -76,6 +76,7 @@ const (
 
 	// The folder.
 	FaultLocked = "STORE-LOCKED" // another process holds it
+	FaultAudit  = "STORE-AUDIT"  // a row of the audit does not follow from the one before
 )
 
 // maxIssues bounds an OperationOutcome.

@@ -164,7 +164,7 @@ func TestAuditChain(t *testing.T) {
 			}); err != nil {
 				t.Fatal(err)
 			}
-			if rows, err := s.VerifyAudit(ctx); (err == nil) != c.ok || c.ok && rows != 3 {
+			if rows, err := s.VerifyAudit(ctx); (err == nil) != c.ok || c.ok && rows != 3 || !c.ok && fault.From(err).Code != FaultAudit {
 				t.Errorf("%d rows, %v", rows, err)
 			}
 		})

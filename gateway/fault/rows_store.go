@@ -434,4 +434,12 @@ var storeRows = []Row{
 		FixFR: "Arrêtez l'autre processus, ou donnez à chacun son dossier de données.",
 		FixEN: "Stop the other process, or give each its own data folder.",
 	},
+	{
+		Code: "STORE-AUDIT", Kind: Permanent, HTTP: 500, FHIR: "security",
+		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{554, "5.3.0"},
+		FR:    "Le journal d'audit du dépôt a été modifié : une ligne ne découle pas de la précédente.",
+		EN:    "The audit trail of the store was changed: a row does not follow from the one before.",
+		FixFR: "Gardez une copie du dossier, comparez-le à vos sauvegardes et prévenez le responsable de la sécurité ; l'emplacement donne l'identifiant interne du patient et le rang de la ligne.",
+		FixEN: "Keep a copy of the folder, compare it with your backups and tell who is in charge of security; the place gives the internal id of the patient and the rank of the row.",
+	},
 }
