@@ -1,5 +1,7 @@
 package journal
 
+import "github.com/passerelle-sante/passerelle/gateway"
+
 // BoundedLogins is [Journal.Logins] with less room.
 func BoundedLogins(j *Journal, most int) *Logins { return &Logins{db: j.db, most: most} }
 
@@ -25,7 +27,8 @@ var HotQueries = map[string]string{
 	"letter":          letterQuery,
 	"message":         messageQuery,
 	"consent":         consentQuery,
-	"list by state":   `SELECT id FROM submission WHERE finess_geo = ? AND state = ? ORDER BY seq DESC LIMIT 5`,
+	"list by state":   ListQuery(gateway.Query{State: gateway.Quarantined}),
+	"next page":       ListQuery(gateway.Query{State: gateway.Quarantined, Before: "s"}),
 	"login":           loginQuery,
 	"logins":          loginsQuery,
 	"old logins":      oldLoginQuery,
@@ -37,6 +40,14 @@ var HotQueries = map[string]string{
 	"due":             dueQuery,
 	"waiting":         waitingQuery,
 	"quarantine":      quarantineQuery,
-	"list":            `SELECT id FROM submission WHERE finess_geo = ? ORDER BY seq DESC LIMIT 5`,
-	"list by control": `SELECT id FROM submission WHERE finess_geo = ? AND control_id = ? ORDER BY seq DESC LIMIT 5`,
+	"list":            ListQuery(gateway.Query{}),
+	"list by control": ListQuery(gateway.Query{ControlID: "c"}),
+	"list by door":    ListQuery(gateway.Query{Door: "mail", Before: "s"}),
+	"list of a state": ListQuery(gateway.Query{ControlID: "c", State: gateway.Done, Before: "s"}),
+}
+
+// ListQuery reads a page of one site.
+func ListQuery(q gateway.Query) string {
+	query, _ := listQuery(q)
+	return query
 }

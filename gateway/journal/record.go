@@ -244,14 +244,48 @@ const (
 )
 
 // Submissions implements [gateway.Journal]. It leaves out envelope and receipt.
+// Each site is read newest first along its index, and no further down than the
+// page that the sites before it filled: nothing is sorted but the page.
 func (j *Journal) Submissions(ctx context.Context, q gateway.Query) ([]gateway.Submission, error) {
-	if len(q.FINESSGeo) == 0 {
-		return nil, nil
-	}
 	if q.Limit <= 0 {
 		q.Limit = defaultPage
 	}
-	where, args := inSites(q.FINESSGeo)
+	q.Limit = min(q.Limit, maxPage)
+	query, args := listQuery(q)
+	var page []submissionRow
+	err := j.db.Read(ctx, func(tx *sqldb.Tx) error {
+		page = nil
+		for _, site := range slices.Compact(slices.Sorted(slices.Values(q.FINESSGeo))) {
+			var floor int64
+			if len(page) == q.Limit {
+				floor = page[q.Limit-1].seq
+			}
+			rows, err := collect(ctx, tx, func(r scanner) (submissionRow, error) { return scanListed(r) },
+				query, append([]any{site, floor}, args...)...)
+			if err != nil {
+				return err
+			}
+			page = append(page, rows...)
+			slices.SortFunc(page, func(a, b submissionRow) int { return cmp.Compare(b.seq, a.seq) })
+			page = page[:min(len(page), q.Limit)]
+		}
+		return nil
+	})
+	var all []gateway.Submission
+	for _, r := range page {
+		all = append(all, r.Submission)
+	}
+	return all, err
+}
+
+// listQuery reads a page of one site, above a place; args are those after both.
+func listQuery(q gateway.Query) (query string, args []any) {
+	where := `finess_geo = ? AND seq > ?`
+	if !q.Since.IsZero() || !q.Until.IsZero() {
+		// One day among years is found by its index, and what it holds is sorted:
+		// the + keeps SQLite from walking down from today.
+		where = `finess_geo = ? AND +seq > ?`
+	}
 	if q.Door != "" {
 		where += ` AND door = ?`
 		args = append(args, q.Door)
@@ -280,18 +314,7 @@ func (j *Journal) Submissions(ctx context.Context, q gateway.Query) ([]gateway.S
 		where += ` AND seq < (SELECT seq FROM submission WHERE id = ?)`
 		args = append(args, q.Before)
 	}
-	args = append(args, min(q.Limit, maxPage))
-	var all []gateway.Submission
-	err := j.db.Read(ctx, func(tx *sqldb.Tx) error {
-		rows, err := collect(ctx, tx, func(r scanner) (submissionRow, error) { return scanListed(r) },
-			`SELECT `+listColumns+` FROM submission WHERE `+where+` ORDER BY seq DESC LIMIT ?`, args...)
-		all = nil
-		for _, r := range rows {
-			all = append(all, r.Submission)
-		}
-		return err
-	})
-	return all, err
+	return `SELECT ` + listColumns + ` FROM submission WHERE ` + where + ` ORDER BY seq DESC LIMIT ?`, append(args, q.Limit)
 }
 
 func inSites(sites []string) (where string, args []any) {
