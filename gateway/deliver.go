@@ -46,7 +46,7 @@ type Deliverer struct {
 	Holder      string      // distinct for every running instance; each lease adds its number
 	Lease       time.Duration
 	Poll        time.Duration // at most this long without looking, for work that other instances queued
-	Workers     int           // deliveries at once, per destination
+	Workers     int           // deliveries at once, per destination; to software of the hospital, per site too
 	Backoff     Backoff
 	Jitter      func() float64 // in [0,1)
 	Log         *slog.Logger
@@ -132,35 +132,81 @@ func (d *Deliverer) giveUpReports(ctx context.Context) {
 	}
 }
 
+// ofTheHospital are the destinations where each site has software of its own.
+// The others are one DMP and one operator for all.
+var ofTheHospital = []string{DestinationZAM, DestinationMDM, DestinationWebhook, DestinationA47}
+
+// run works on one destination. Where each site has software of its own, each has
+// its own workers too: a site whose software is silent keeps them all waiting,
+// and nobody else's.
 func (d *Deliverer) run(ctx context.Context, destination string) {
-	slots := make(chan struct{}, d.Workers)
+	apart := slices.Contains(ofTheHospital, destination)
+	team := team{most: d.Workers, busy: map[string]int{}}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for ctx.Err() == nil {
-		slots <- struct{}{} // never lease what no worker is free to do
+		full := team.full() // never lease what no worker is free to do
+		if !apart && len(full) > 0 {
+			select {
+			case <-ctx.Done():
+			case <-d.wake[destination]: // also when a worker is free again
+			}
+			continue
+		}
 		now := d.Gateway.Clock()
 		// One holder a lease: a late attempt must not settle its successor's.
 		holder := d.Holder + "/" + strconv.FormatInt(d.leases.Add(1), 10)
-		claimed, err := d.Gateway.Journal.Claim(ctx, destination, holder, now, now.Add(d.Lease), 1)
+		claimed, err := d.Gateway.Journal.Claim(ctx, destination, holder, now, now.Add(d.Lease), 1, full...)
 		if err != nil || len(claimed) == 0 {
-			<-slots
 			if err != nil && ctx.Err() == nil {
 				d.Log.Error("deliveries cannot be read", "destination", destination, "code", fault.From(err).Code, "error", err)
 			}
-			d.wait(ctx, destination)
+			d.wait(ctx, destination, full)
 			continue
 		}
+		site := ""
+		if apart {
+			site = claimed[0].Establishment.FINESSGeo
+		}
+		team.add(site, 1)
 		wg.Go(func() {
 			d.attempt(context.WithoutCancel(ctx), lease{claimed[0], holder})
-			<-slots
+			team.add(site, -1)
 			d.Wake() // its follower, or its ZAM, may now be due
 		})
 	}
 }
 
-func (d *Deliverer) wait(ctx context.Context, destination string) {
+// team counts who is at work, by site.
+type team struct {
+	most int
+	mu   sync.Mutex
+	busy map[string]int
+}
+
+func (t *team) add(site string, n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.busy[site] += n; t.busy[site] == 0 {
+		delete(t.busy, site)
+	}
+}
+
+// full are the sites that have no worker free.
+func (t *team) full() (sites []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for site, n := range t.busy {
+		if n >= t.most {
+			sites = append(sites, site)
+		}
+	}
+	return sites
+}
+
+func (d *Deliverer) wait(ctx context.Context, destination string, except []string) {
 	wait := d.Poll
-	if next, err := d.Gateway.Journal.NextDue(ctx, destination); err == nil && !next.IsZero() {
+	if next, err := d.Gateway.Journal.NextDue(ctx, destination, except...); err == nil && !next.IsZero() {
 		// Never zero: what is due but held back by an earlier delivery would spin.
 		wait = min(wait, max(next.Sub(d.Gateway.Clock()), 10*time.Millisecond))
 	}

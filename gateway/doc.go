@@ -29,7 +29,8 @@
 // Order: deliveries to one destination whose messages name a common document
 // (one replaces or deletes what the other brings) are done in the order of
 // acceptance; all others in no particular order. Destinations never hold each
-// other up.
+// other up, nor do sites where each has software of its own (ZAM, MDM, A47,
+// webhook): one that is silent keeps its own workers waiting.
 //
 // The outcome of an attempt is committed before anything else happens; ZAM and
 // timeline read the same entry. Whether an error is temporary is said by the

@@ -265,11 +265,12 @@ type Journal interface {
 	Consent(ctx context.Context, persons []string) (ConsentRow, error)
 
 	// Claim leases up to max due deliveries of one destination to holder until
-	// the given time, oldest due first, and counts an attempt on each. Two
+	// the given time, oldest due first, and counts an attempt on each; those of
+	// the sites (FINESS géographique) named by except are left for later. Two
 	// deliveries to the same destination whose submissions name a common
 	// document (one replaces or deletes what the other brings) are never leased
 	// out of order: the later waits until the earlier is settled.
-	Claim(ctx context.Context, destination, holder string, now, until time.Time, max int) ([]Delivery, error)
+	Claim(ctx context.Context, destination, holder string, now, until time.Time, max int, except ...string) ([]Delivery, error)
 	// MarkSent notes, before a request leaves, that it may reach the other side.
 	MarkSent(ctx context.Context, delivery, holder, remote string) error
 	// Settle commits the end of an attempt. ErrLeaseLost if holder lost it.
@@ -296,8 +297,9 @@ type Journal interface {
 	// identity after a later one.
 	Decide(ctx context.Context, r Ruling) error
 	// NextDue is the earliest time at which a delivery of the destination is
-	// due or a lease on one ends; zero when there is none.
-	NextDue(ctx context.Context, destination string) (time.Time, error)
+	// due or a lease on one ends, those of sites named by except not counted as
+	// due; zero when there is none.
+	NextDue(ctx context.Context, destination string, except ...string) (time.Time, error)
 
 	// Sweep removes kept bytes older than before that no row names.
 	Sweep(ctx context.Context, before time.Time) (removed int, err error)

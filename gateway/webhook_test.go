@@ -192,6 +192,97 @@ func TestWebhookHoldsNothingUp(t *testing.T) {
 	}
 }
 
+// silence is the software of several hospitals, of which some do not answer
+// before hold is closed.
+type silence struct {
+	silent []string // FINESS géographique
+	hold   chan struct{}
+	mu     sync.Mutex
+	asked  map[string]int
+}
+
+func (s *silence) answer(site string) error {
+	s.mu.Lock()
+	s.asked[site]++
+	s.mu.Unlock()
+	if slices.Contains(s.silent, site) {
+		<-s.hold
+	}
+	return nil
+}
+
+func (s *silence) Notify(_ context.Context, n gateway.Notice) error {
+	return s.answer(n.Establishment.FINESSGeo)
+}
+
+func (s *silence) Tell(_ context.Context, t gateway.Telling) error {
+	return s.answer(t.Submission.Establishment.FINESSGeo)
+}
+
+// Workers were shared by all sites: one whose webhook or hospital was silent took
+// them all, and the others waited for its timeouts.
+func TestSilentSitesHoldUpNoOther(t *testing.T) {
+	for name, told := range map[string]string{"ok/ZAM": "zam ok", "ok/webhook": "webhook ok"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRoute(t)
+			r.d.Poll = time.Second // woken by what happens: eight loops that look all the time cost more than the test
+			s := &silence{silent: []string{"990000101", "990000102"}, hold: make(chan struct{}), asked: map[string]int{}}
+			if told == "zam ok" {
+				r.d.Hospital = s
+			} else {
+				r.d.Webhook = s
+				r.Gateway.Hooked = func(gateway.Establishment) bool { return true }
+			}
+			n := 0
+			send := func(site string) string {
+				n++
+				in := inbound(fmt.Sprint("M", n), testdata.CDAOptions{ID: testdata.DocumentID(n)})
+				in.Establishment.FINESSGeo, in.Flags.WantReception = site, told == "zam ok"
+				defer r.d.Wake()
+				return r.accept(in).Submission
+			}
+			var held []string
+			for range r.d.Workers + 1 {
+				for _, site := range s.silent {
+					held = append(held, send(site))
+				}
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { r.d.Run(ctx); close(done) }()
+			release := sync.OnceFunc(func() { close(s.hold) })
+			defer func() { release(); stop(); <-done }()
+			until := func(what string, reached func() bool) {
+				t.Helper()
+				for deadline := time.Now().Add(time.Minute); !reached(); time.Sleep(5 * time.Millisecond) {
+					if time.Now().After(deadline) {
+						t.Fatal(what)
+					}
+				}
+			}
+			asked := func(want int) func() bool {
+				return func() bool {
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					return !slices.ContainsFunc(s.silent, func(site string) bool { return s.asked[site] != want })
+				}
+			}
+			until("each silent site has its workers", asked(r.d.Workers))
+			for range 2 {
+				id := send(house1.FINESSGeo)
+				until("the site that answers", func() bool { return slices.Contains(r.outcomes(id), told) })
+			}
+			if !asked(r.d.Workers)() {
+				t.Error("more at once than workers")
+			}
+			release()
+			for _, id := range held {
+				until("once they answer", func() bool { return slices.Contains(r.outcomes(id), told) })
+			}
+		})
+	}
+}
+
 // A webhook that is never taken is given up like any delivery, and shows.
 func TestWebhookGivenUp(t *testing.T) {
 	r := newRoute(t)

@@ -77,8 +77,8 @@ func (s *site) leave(now time.Time, answered bool) {
 
 const (
 	hookTimeout = 10 * time.Second
-	// hookPause spares the workers: while one establishment is silent, its other
-	// events do not each wait for a timeout before those of the others. After it
+	// hookPause spares the workers of the establishment, and a software that comes
+	// back: while it is silent, its events do not each wait for a timeout. After it
 	// one event tries, alone.
 	hookPause = 5 * time.Second
 )

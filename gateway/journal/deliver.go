@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/passerelle-sante/passerelle/dmp/sqldb"
@@ -25,13 +26,31 @@ const unhindered = `NOT EXISTS (
 		SELECT 1 FROM delivery AS before WHERE before.destination = '` + gateway.DestinationA47 + `' AND before.state = 'due'
 		AND before.recipient = d.recipient AND before.seq < d.seq))`
 
-const claimable = `SELECT ` + deliveryColumns + `
+// claimable is asked with n sites to leave out, before the limit.
+func claimable(n int) string {
+	return `SELECT ` + deliveryColumns + `
 	FROM delivery AS d JOIN submission AS s ON s.seq = d.submission
-	WHERE d.destination = ? AND d.state = 'due' AND d.due <= ? AND d.lease_until <= ? AND ` + unhindered + `
+	WHERE d.destination = ? AND d.state = 'due' AND d.due <= ? AND d.lease_until <= ?` + without(n) + ` AND ` + unhindered + `
 	ORDER BY d.due, d.seq LIMIT ?`
+}
+
+// without leaves n sites out of what is due.
+func without(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return ` AND d.finess_geo NOT IN (?` + strings.Repeat(`, ?`, n-1) + `)`
+}
+
+func anys(texts []string) (all []any) {
+	for _, s := range texts {
+		all = append(all, s)
+	}
+	return all
+}
 
 // Claim implements [gateway.Journal].
-func (j *Journal) Claim(ctx context.Context, destination, holder string, now, until time.Time, max int) ([]gateway.Delivery, error) {
+func (j *Journal) Claim(ctx context.Context, destination, holder string, now, until time.Time, max int, except ...string) ([]gateway.Delivery, error) {
 	if holder == "" {
 		return nil, &Error{code: FaultEntry, cause: errors.New("a lease without a holder")}
 	}
@@ -41,7 +60,8 @@ func (j *Journal) Claim(ctx context.Context, destination, holder string, now, un
 	var leased []gateway.Delivery
 	err := j.db.Write(ctx, func(tx *sqldb.Tx) error {
 		leased = nil
-		rows, err := collect(ctx, tx, scanDelivery, claimable, destination, toNanos(now), toNanos(now), max)
+		args := append([]any{destination, toNanos(now), toNanos(now)}, anys(except)...)
+		rows, err := collect(ctx, tx, scanDelivery, claimable(len(except)), append(args, max)...)
 		if err != nil {
 			return err
 		}
@@ -228,19 +248,21 @@ func restate(ctx context.Context, tx *sqldb.Tx, submission int64, code string) e
 	return err
 }
 
-const (
-	nextFreeQuery = `SELECT d.due FROM delivery AS d
-		WHERE d.destination = ? AND d.state = 'due' AND d.holder = '' AND ` + unhindered + ` ORDER BY d.due LIMIT 1`
-	nextLeaseQuery = `SELECT MIN(lease_until) FROM delivery WHERE destination = ? AND holder <> ''`
-)
+const nextLeaseQuery = `SELECT MIN(lease_until) FROM delivery WHERE destination = ? AND holder <> ''`
+
+// nextFreeQuery is asked with n sites to leave out.
+func nextFreeQuery(n int) string {
+	return `SELECT d.due FROM delivery AS d
+		WHERE d.destination = ? AND d.state = 'due' AND d.holder = ''` + without(n) + ` AND ` + unhindered + ` ORDER BY d.due LIMIT 1`
+}
 
 // NextDue implements [gateway.Journal]. A delivery that waits for an earlier one
 // is not counted: what it waits for is the settlement of the other, and whoever
 // looked again at its own time would look in vain, and often.
-func (j *Journal) NextDue(ctx context.Context, destination string) (time.Time, error) {
+func (j *Journal) NextDue(ctx context.Context, destination string, except ...string) (time.Time, error) {
 	var free, leased sql.NullInt64
 	err := j.db.Read(ctx, func(tx *sqldb.Tx) error {
-		err := tx.QueryRow(ctx, nextFreeQuery, destination).Scan(&free)
+		err := tx.QueryRow(ctx, nextFreeQuery(len(except)), append([]any{destination}, anys(except)...)...).Scan(&free)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}

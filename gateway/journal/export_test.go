@@ -7,7 +7,8 @@ func BoundedLogins(j *Journal, most int) *Logins { return &Logins{db: j.db, most
 
 // HotQueries are asked for every message or many times a second.
 var HotQueries = map[string]string{
-	"claim":           claimable,
+	"claim":           claimable(0),
+	"claim but":       claimable(3),
 	"recorded":        recordedQuery,
 	"submission":      submissionQuery,
 	"documents":       documentsQuery,
@@ -18,7 +19,8 @@ var HotQueries = map[string]string{
 	"last code":       lastCodeQuery,
 	"untold":          untoldQuery,
 	"queued fate":     queuedFateQuery,
-	"next due":        nextFreeQuery,
+	"next due":        nextFreeQuery(0),
+	"next due but":    nextFreeQuery(3),
 	"next lease":      nextLeaseQuery,
 	"state":           stateQuery,
 	"held":            heldQuery,

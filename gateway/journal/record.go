@@ -318,10 +318,7 @@ func listQuery(q gateway.Query) (query string, args []any) {
 }
 
 func inSites(sites []string) (where string, args []any) {
-	for _, f := range sites {
-		args = append(args, f)
-	}
-	return fmt.Sprintf(`finess_geo IN (?%s)`, strings.Repeat(`, ?`, len(sites)-1)), args
+	return fmt.Sprintf(`finess_geo IN (?%s)`, strings.Repeat(`, ?`, len(sites)-1)), anys(sites)
 }
 
 // queuedFateQuery: what queued deliveries will make of a document.

@@ -72,6 +72,41 @@ func testClaim(t *testing.T, open Open) {
 		settle(t, j, gateway.Settlement{Delivery: "dmp-c", State: gateway.Due, Due: T0.Add(30 * time.Minute)})
 		want(t, "held back by an earlier one", next(), T0.Add(30*time.Minute))
 	})
+	t.Run("ok/sites-left-for-later", func(t *testing.T) {
+		j := open(t, NewClock())
+		for i, site := range []string{"010000019", "010000019", "020000027", "030000035"} {
+			e := Entry(t, j, fmt.Sprint("s", i))
+			e.Deliveries[0].Establishment.FINESSGeo = site
+			e.Deliveries[0].Due = T0.Add(time.Duration(i) * time.Second)
+			if err := j.Record(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		now := T0.Add(time.Minute)
+		but := func(except ...string) (ids []string, next time.Time) {
+			next, err := j.NextDue(t.Context(), to, except...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all, err := j.Claim(t.Context(), to, "h", now, now.Add(time.Minute), 9, except...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range all {
+				ids = append(ids, d.ID)
+			}
+			return ids, next
+		}
+		ids, next := but("010000019", "020000027")
+		want(t, "the third site", ids, []string{"dmp-s3"})
+		want(t, "due first there", next, T0.Add(3*time.Second))
+		ids, next = but("010000019", "020000027")
+		want(t, "nothing more", ids, []string(nil))
+		want(t, "the lease", next, now.Add(time.Minute))
+		ids, next = but()
+		want(t, "the rest, in order", ids, []string{"dmp-s0", "dmp-s1", "dmp-s2"})
+		want(t, "due first of all", next, T0)
+	})
 	t.Run("fail/no-holder", func(t *testing.T) {
 		_, err := open(t, NewClock()).Claim(t.Context(), to, "", T0, T0.Add(1), 1)
 		if Code(err) == "" {
