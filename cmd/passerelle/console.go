@@ -114,6 +114,12 @@ func (c *Config) certificates() []console.Certificate {
 	if c.MSS != nil {
 		all = append(all, setting{"mss.certificate", c.MSS.Certificate}, setting{"mss.ca", c.MSS.CA})
 	}
+	if c.INSi != nil {
+		all = append(all, setting{"insi.certificate", c.INSi.Certificate}, setting{"insi.ca", c.INSi.CA})
+	}
+	if c.PSC != nil {
+		all = append(all, setting{"psc.certificate", c.PSC.Certificate}, setting{"psc.ca", c.PSC.CA})
+	}
 	for i, h := range c.HL7 {
 		all = append(all, setting{fmt.Sprintf("hl7[%d].certificate", i), h.Certificate})
 	}

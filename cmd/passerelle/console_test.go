@@ -5,6 +5,7 @@ package main
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -206,5 +207,18 @@ func TestCheckConsole(t *testing.T) {
 				t.Errorf("problems: %q, want %q", found, tt.want)
 			}
 		})
+	}
+}
+
+// Found by the audit of issue 4, 2026-11-22: the page of warnings did not watch
+// the certificates of INSi and of Pro Santé Connect.
+func TestCertificatesWatched(t *testing.T) {
+	c := Config{INSi: &INSiConfig{Certificate: "absent.pem", CA: "absent.pem"}, PSC: &PSCConfig{Certificate: "absent.pem", CA: "absent.pem"}}
+	var names []string
+	for _, one := range c.certificates() {
+		names = append(names, one.Name)
+	}
+	if want := []string{"insi.certificate", "insi.ca", "psc.certificate", "psc.ca"}; !slices.Equal(names, want) {
+		t.Errorf("%v, want %v", names, want)
 	}
 }

@@ -116,8 +116,19 @@ func TestSearch(t *testing.T) {
 	w.add(item{control: "ECHEC", state: gateway.Failed, code: "DMPClosed"})
 	w.add(item{control: "DOC", document: testdata.CDA(testdata.CDAOptions{})})
 	docID := testdata.DocumentID(w.seq)
-	w.add(item{control: "AUTRE", house: houses[1]})
+	other := w.add(item{control: "AUTRE", house: houses[1]})
 	b := w.enter(both)
+	// Found by the audit of issue 4, 2026-11-22: the number that MSA-3 gives found nothing.
+	t.Run("ok/submission number", func(t *testing.T) {
+		a := w.get(b, "/console/?lang=en&control=+"+other)
+		a.has(t, `<html lang="en">`, "AUTRE", other)
+		a.hides(t, `name="control"`) // its page, not the list
+	})
+	t.Run("fail/submission number of a site that is not theirs", func(t *testing.T) {
+		if a := w.get(w.enter(first), "/console/?control="+other); a.status != 200 || !strings.Contains(a.body, "Aucun message ne répond") {
+			t.Errorf("%d %s", a.status, a.header.Get("Location"))
+		}
+	})
 	all := []string{"ANCIEN", "MINUIT", "ECHEC", "DOC", "AUTRE"}
 	for _, tt := range []struct {
 		name, query string
@@ -131,6 +142,7 @@ func TestSearch(t *testing.T) {
 		{"ok/control id is no pattern", "?control=%25", nil, 200},
 		{"ok/state", "?state=failed", []string{"ECHEC"}, 200},
 		{"ok/document", "?document=" + docID, []string{"DOC"}, 200},
+		{"ok/document as the DMP names it", "?document=urn:oid:" + docID, []string{"DOC"}, 200},
 		{"ok/site", "?site=" + houses[1].FINESSGeo, []string{"AUTRE"}, 200},
 		{"ok/one day in Paris", "?since=2026-01-03&until=2026-01-03", []string{"MINUIT"}, 200},
 		{"ok/until the day before", "?until=2026-01-02", []string{"ANCIEN"}, 200},

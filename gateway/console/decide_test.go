@@ -412,6 +412,19 @@ func TestQuarantineDecisions(t *testing.T) {
 	})
 }
 
+// Found by the audit of issue 4, 2026-11-22: a letter without a document was
+// offered for filing, which always refused; the step of a webhook had no name.
+func TestNothingToFile(t *testing.T) {
+	w := newWorld(t)
+	id := w.add(item{control: "courrier-2@exemple.fr", door: gateway.DoorMail, state: gateway.Quarantined, code: gateway.FaultNoArchive, raw: testdata.Letter(testdata.LetterOptions{}),
+		change: func(e *gateway.Entry) {
+			e.Events = append(e.Events, gateway.Event{Submission: e.Submission.ID, Time: noon, Step: gateway.EventWebhook, Outcome: gateway.OutcomeOK})
+		}})
+	a := w.get(w.enter(first), biology+id)
+	a.has(t, biology+id+"/reject", biology+id+"/keep", "écartez-le ou gardez-le", "Évènement (webhook)")
+	a.hides(t, biology+id+"/file", "rattachez-le", ">webhook<")
+}
+
 func TestWarnings(t *testing.T) {
 	w := newWorld(t)
 	b := w.enter(second)

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -24,7 +25,7 @@ type criteria struct {
 func read(r *http.Request) criteria {
 	q := r.URL.Query()
 	field := func(name string) string { return strings.TrimSpace(q.Get(name)) }
-	return criteria{field("control"), field("document"), field("state"), field("site"), field("since"), field("until")}
+	return criteria{field("control"), strings.TrimPrefix(field("document"), "urn:oid:"), field("state"), field("site"), field("since"), field("until")}
 }
 
 // query is what the criteria ask of the journal, among the sites of the person.
@@ -88,6 +89,9 @@ type listPage struct {
 // search lists submissions, newest first.
 func (c *Console) search(v *visit) error {
 	k := read(v.r)
+	if found, err := c.numbered(v, k.Control); found || err != nil {
+		return err
+	}
 	out := listPage{Criteria: k, Asked: k != criteria{}}
 	for _, s := range searchStates {
 		out.States = append(out.States, option{string(s), stateMark(v.lang, s).Label, string(s) == k.State})
@@ -116,6 +120,23 @@ func (c *Console) search(v *visit) error {
 	}
 	c.render(v, http.StatusOK, "search", titleSearch, out)
 	return nil
+}
+
+// numbered goes to the submission whose number was typed: an acknowledgement
+// (MSA-3) and the answer to a deposit give it.
+func (c *Console) numbered(v *visit, id string) (bool, error) {
+	if id == "" || len(id) > maxCriterion {
+		return false, nil
+	}
+	s, _, err := c.cfg.Journal.Submission(v.r.Context(), id)
+	if errors.Is(err, gateway.ErrNotFound) || err == nil && !slices.Contains(v.sites, s.Establishment.FINESSGeo) {
+		return false, nil // as if unknown
+	}
+	if err != nil {
+		return false, err
+	}
+	http.Redirect(v.w, v.r, submissionURL(v, s.ID), http.StatusSeeOther)
+	return true, nil
 }
 
 // quarantine lists the mails that wait for a person.

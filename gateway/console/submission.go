@@ -87,6 +87,9 @@ func (c *Console) submission(v *visit) error {
 	out.Decides = c.mayDecide(v) == nil
 	if s.State == gateway.Quarantined && out.Decides {
 		for _, name := range []string{"file", "reject", "keep"} {
+			if name == "file" && s.Code == gateway.FaultNoArchive {
+				continue // it has no document
+			}
 			out.Acts = append(out.Acts, link{local("/console/submissions/"+url.PathEscape(s.ID)+"/"+name, v.lang), acts[name].title.in(v.lang)})
 		}
 	}

@@ -136,6 +136,7 @@ var steps = map[string]words{
 	gateway.EventRejected:    {"Courriel écarté", "Mail rejected"},
 	gateway.EventKept:        {"Note", "Note"},
 	gateway.EventLowered:     {"Identité abaissée", "Identity lowered"},
+	gateway.EventWebhook:     {"Évènement (webhook)", "Event (webhook)"},
 	gateway.EventIdentity:    {"Changement d'INS vers l'établissement", "Change of INS to the hospital"},
 }
 
@@ -247,6 +248,9 @@ func reason(lang string, s gateway.Submission) *tell {
 		}
 		out.Fix = in(lang, "Lisez le courriel, puis rattachez-le à une identité vérifiée, écartez-le ou gardez-le en quarantaine.",
 			"Read the mail, then file it under an identity that you checked, reject it or keep it in quarantine.")
+		if s.Code == gateway.FaultNoArchive { // nothing to file
+			out.Fix = in(lang, "Lisez le courriel, puis écartez-le ou gardez-le en quarantaine.", "Read the mail, then reject it or keep it in quarantine.")
+		}
 	}
 	return &out
 }

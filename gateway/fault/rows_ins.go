@@ -13,9 +13,9 @@ var insRows = []Row{
 	{
 		Code: "INS-NOT-QUALIFIED", Kind: Permanent, HTTP: 422, FHIR: "business-rule",
 		HL7: HL7{"AE", "207", "905"}, SMTP: SMTP{550, "5.7.1"},
-		FR: "Un matricule INS est présent alors que l'identité n'est pas qualifiée.", EN: "A matricule is present although the identity is not qualified.",
-		FixFR:        "Qualifiez l'identité (PID-32 = VALI avec l'INS, sans attribut bloquant tel que DOUT ou FICT), ou produisez le document sans matricule ni OID pour un envoi entre professionnels.",
-		FixEN:        "Qualify the identity (PID-32 = VALI with the INS, no blocking attribute such as DOUT or FICT), or produce the document without matricule and OID for mail between professionals.",
+		FR: "L'identité porte un INS sans être qualifiée : il ne peut pas partir.", EN: "The identity has an INS without being qualified: it may not leave.",
+		FixFR:        "Qualifiez l'identité (PID-32 = VALI avec l'INS ; status en REST : QUAL avec l'INS, VALI sans), levez DOUT ou FICT, ou envoyez aux professionnels un document sans matricule ni OID.",
+		FixEN:        "Qualify the identity (PID-32 = VALI with the INS; status in REST: QUAL with the INS, VALI without), lift DOUT or FICT, or send professionals a document without matricule and OID.",
 		Requirements: []string{"EXI SI 08", "EXI SI 09", "INS/va1.53", "INS/va1.59"},
 	},
 	{

@@ -97,7 +97,12 @@ func TestPlaces(t *testing.T) {
 		{"fail/what is replaced", edit(t, whole, "action", "replace"), pdf(), []string{httpapi.FaultMissing + " /document/replaces"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w.submit(w.machine, "", tt.envelope, tt.document, nil).refused(t, 422, tt.want[0])
+			a := w.submit(w.machine, "", tt.envelope, tt.document, nil)
+			a.refused(t, 422, tt.want[0])
+			_, at, _ := strings.Cut(tt.want[0], " ")
+			if told := w.do(w.machine, "GET", "/v1/submissions/"+a.header.Get("X-Passerelle-Submission")+"/events", nil, nil); !strings.Contains(told.body, `"where":"`+at+`"`) {
+				t.Errorf("timeline: %s", told.body)
+			}
 			var said []string
 			for _, e := range w.submit(w.machine, "?dry_run=1", tt.envelope, tt.document, nil).json(t)["errors"].([]any) {
 				f := e.(map[string]any)

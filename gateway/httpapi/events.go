@@ -33,7 +33,7 @@ func (a *API) events(w http.ResponseWriter, r *http.Request, c *caller) error {
 	if follows(r) {
 		return a.follow(w, r, c, s, after)
 	}
-	events, err := a.timeline(r, s.ID, after)
+	events, err := a.timeline(r, s, after)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (a *API) news(r *http.Request, id string, after int64, state *gateway.State
 	if err != nil {
 		return "", after, err
 	}
-	events, err := a.timeline(r, id, after)
+	events, err := a.timeline(r, s, after)
 	if err != nil {
 		return "", after, err
 	}

@@ -67,6 +67,9 @@ func inBundle(where string) string {
 	return where
 }
 
+// places are those of the doors that have their own.
+var places = map[string]placing{"rest": inEnvelope, "fhir": inBundle}
+
 // sources say which member of an envelope an element of the CDA that is built
 // from it comes from, the deepest first.
 var sources = []struct{ xpath, member string }{

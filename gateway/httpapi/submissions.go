@@ -89,7 +89,7 @@ func (a *API) submission(w http.ResponseWriter, r *http.Request, c *caller) erro
 		}
 		out.Deliveries = append(out.Deliveries, v)
 	}
-	if out.Events, err = a.timeline(r, s.ID, 0); err != nil {
+	if out.Events, err = a.timeline(r, s, 0); err != nil {
 		return err
 	}
 	reply(w, out)
@@ -155,20 +155,23 @@ func header(s gateway.Submission) Submission {
 	}
 }
 
-func (a *API) timeline(r *http.Request, id string, after int64) ([]Event, error) {
-	events, err := a.Journal.Events(r.Context(), id, after)
+func (a *API) timeline(r *http.Request, s gateway.Submission, after int64) ([]Event, error) {
+	events, err := a.Journal.Events(r.Context(), s.ID, after)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]Event, 0, len(events))
 	for _, e := range events {
-		out = append(out, line(e, language(r)))
+		out = append(out, line(e, s.Door, language(r)))
 	}
 	return out, nil
 }
 
 // line is one line of a timeline as every answer and every webhook writes it.
-func line(e gateway.Event, lang string) Event {
+func line(e gateway.Event, door, lang string) Event {
+	if place := places[door]; place != nil {
+		e.Where = place(e.Where)
+	}
 	return Event{
 		Seq: e.Seq, Time: e.Time, Step: e.Step, Outcome: e.Outcome, Code: e.Code, Where: e.Where,
 		Destination: e.Destination, Recipient: shown(e.Destination, e.Recipient), Document: e.Document.UniqueID, Attempt: e.Attempt,

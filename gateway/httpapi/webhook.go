@@ -139,7 +139,7 @@ func (w *Webhooks) Tell(ctx context.Context, t gateway.Telling) error {
 	h := header(t.Submission)
 	told := Told{ID: t.ID, Submission: ToldSubmission{h.ID, h.Door, h.FINESSEJ, h.FINESSGeo, h.Message, h.Action}, Events: []Event{}}
 	for _, e := range t.Events {
-		told.Events = append(told.Events, line(e, "fr"))
+		told.Events = append(told.Events, line(e, h.Door, "fr"))
 	}
 	body := mustMarshal(told)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL, bytes.NewReader(body))
