@@ -2,15 +2,13 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
+	"github.com/passerelle-sante/passerelle/gateway/fault"
 	"github.com/passerelle-sante/passerelle/gateway/hl7v2"
 	"github.com/passerelle-sante/passerelle/testdata"
 )
@@ -76,7 +74,7 @@ establishments: [{name: A, finess_ej: "990000001", finess_geo: "990000019", sour
 hl7: [{listen: "127.0.0.1:2575"}, {listen: "127.0.0.1:2576", profiles: ["1.0^CISIS_CDA_HL7_V2"]}]
 `),
 	})
-	config := at("gateway.yaml")[0]
+	config, profile := at("gateway.yaml")[0], fault.New(hl7v2.FaultProfile)
 	for _, c := range []struct {
 		name string
 		args []string
@@ -88,8 +86,8 @@ hl7: [{listen: "127.0.0.1:2575"}, {listen: "127.0.0.1:2576", profiles: ["1.0^CIS
 		// What is unknown here is what came before, not the target.
 		{"ok/replacement", at("mdm.hl7"), 0, []string{"remplacement → DMP, MSSanté professionnels (1)"}},
 		{"ok/English", append(at("oru.hl7"), "--lang", "en"), 0, []string{"accepted (AA)", "new document → DMP", "1 message, 0 not answered AA."}},
-		{"fail/profile", at("profil.hl7"), exitWrong, []string{"refusé (AE), 1 erreur", "HL7-PROFILE", "→ Envoyez 2.1^CISIS_CDA_HL7_V2", "    MSH, champ 21\n", "ERR||MSH^1^21|199", "Le profil déclaré"}},
-		{"fail/profile in English", append(at("profil.hl7"), "--lang", "en"), exitWrong, []string{"refused (AE), 1 error", "MSH, field 21"}},
+		{"fail/profile", at("profil.hl7"), exitWrong, []string{"refusé (AE), 1 erreur", "HL7-PROFILE", "→ " + profile.FixFR, "    MSH, champ 21\n", "ERR||MSH^1^21|199", profile.FR}},
+		{"fail/profile in English", append(at("profil.hl7"), "--lang", "en"), exitWrong, []string{"refused (AE), 1 error", "→ " + profile.FixEN, "MSH, field 21"}},
 		{"fail/flag", at("drapeau.hl7"), exitWrong, []string{"HL7-FLAG-MISSING", "DESTDMP"}},
 		{"fail/segment", at("segment.hl7"), exitWrong, []string{"HL7-SEGMENT-MISSING"}},
 		{"fail/document", at("cda.hl7"), exitWrong, []string{"CDA-XML", "OBX, champ 5, ligne 1"}},
@@ -199,105 +197,6 @@ func TestPlace(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			if got := tongue("fr").place(c.where); got != c.want {
 				t.Errorf("%q, want %q", got, c.want)
-			}
-		})
-	}
-}
-
-// lockedBuffer is written by a command and read by its test.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-const earZAM = "MSH|^~\\&|PFI|X|SIL|Y|20260105||ZAM^Z02^ZAM_Z01|N7|P|2.6|||||FRA|8859/15|||2.1^CISIS_CDA_HL7_V2\r" +
-	"OBX|1|CWE|ACK_RECEPTION_MSS^Accus\xe9 de r\xe9ception^AckMetierZAM|M0001|N^^expandedYes-NoIndicator||||||F\r" +
-	"OBX|2|XTN|DESTINATAIRE_MSS^Destinataire MSSant\xe9^AckMetierZAM|%[1]s|^^X.400^%[1]s@patient.mssante.fr||||||F\r" +
-	"ERR|||207|E|550 5.1.1^Bo\xeete \x1b[2Jabsente^SMTPERRORCODE\r"
-
-func TestHL7Listen(t *testing.T) {
-	p := testdata.Patients()[0]
-	zam := []byte(strings.ReplaceAll(earZAM, "%[1]s", p.Matricule))
-	mdm := testdata.MDM(testdata.MessageOptions{Action: testdata.Replace})
-	for _, c := range []struct {
-		name    string
-		args    []string
-		message []byte
-		ack     []string // none: silence
-		told    []string
-	}{
-		{"ok/ZAM", nil, zam, []string{"MSA|AA|N7"}, []string{"ZAM^Z02  N7  PFI → AA", "Accusé de réception : non, pour le message M0001", "Destinataire MSSanté : le patient", "erreur 550 5.1.1 Boîte [2Jabsente"}},
-		{"ok/MDM", nil, mdm, []string{"MSA|AA|M0001"}, []string{"MDM^T10  M0001  DPI-ESSAIS → AA", "remplacement de " + testdata.DocumentID(1) + ", type 11502-2, identifiant " + testdata.DocumentID(2), "CDA de "}},
-		{"ok/in English", []string{"--lang", "en"}, zam, []string{"MSA|AA|N7"}, []string{"the patient", "no, for message M0001"}},
-		{"ok/machine", []string{"--json"}, zam, []string{"MSA|AA|N7"}, []string{`"type":"ZAM^Z02"`, `"answer":"AA"`}},
-		{"ok/something else", nil, []byte("MSH|^~\\&|A|B|C|D|1||ORU^R01|7|P|2.5\r"), []string{"MSA|AA|7"}, []string{"ni ZAM ni MDM"}},
-		{"fail/refused", []string{"--answer", "AE", "--reason", "902"}, zam, []string{"MSA|AE|N7", "|902^^applicationErrorCode"}, []string{"→ AE"}},
-		{"fail/busy", []string{"--answer", "AR"}, zam, []string{"MSA|AR|N7"}, []string{"→ AR"}},
-		{"fail/silence", []string{"--answer", "none"}, zam, nil, []string{"→ none"}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			addr, kept := nowhere(t), t.TempDir()
-			ctx, stop := context.WithCancel(t.Context())
-			var out lockedBuffer
-			ended := make(chan int)
-			go func() {
-				ended <- run(ctx, append([]string{"hl7", "listen", "--addr", addr, "--out", kept}, c.args...), &out, &out)
-			}()
-			told := func() bool { // the last thing that is told
-				return strings.Contains(out.String(), "000001.er7")
-			}
-			sent, giveUp := make(chan []byte, 1), 20*time.Second
-			var ack []byte
-			ask, cancel := context.WithTimeout(t.Context(), giveUp)
-			defer cancel()
-			go func() {
-				for {
-					b, err := hl7v2.Exchange(ask, hl7v2.Target{Address: addr}, c.message, nil)
-					if err == nil || ask.Err() != nil || told() {
-						sent <- b
-						return
-					}
-				}
-			}()
-			if c.ack == nil {
-				for !told() && ask.Err() == nil {
-					time.Sleep(time.Millisecond)
-				}
-				cancel()
-			}
-			ack = <-sent
-			stop()
-			if code := <-ended; code != 0 {
-				t.Errorf("exit %d", code)
-			}
-			if c.ack == nil && ack != nil {
-				t.Errorf("answered %q", ack)
-			}
-			for _, w := range c.ack {
-				if !strings.Contains(string(ack), w) {
-					t.Errorf("%q is not in %q", w, ack)
-				}
-			}
-			for _, w := range c.told {
-				if !strings.Contains(out.String(), w) {
-					t.Errorf("%q is not in\n%s", w, out.String())
-				}
-			}
-			saysNobody(t, out.String())
-			if b, err := os.ReadFile(filepath.Join(kept, "000001.er7")); err != nil || !bytes.Equal(b, c.message) {
-				t.Errorf("the message was not kept as it came: %v", err)
 			}
 		})
 	}

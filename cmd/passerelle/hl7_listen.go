@@ -60,9 +60,7 @@ func (c *hl7ListenCmd) Run(e *env) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if !c.JSON {
-		fmt.Fprintf(e.out, c.Lang.say("À l'écoute sur %s, réponse %s. Ctrl-C pour arrêter.\n", "Listening on %s, answer %s. Ctrl-C to stop.\n"), l.Addr(), c.Answer)
-	}
+	fmt.Fprintf(e.err, c.Lang.say("À l'écoute sur %s, réponse %s. Ctrl-C pour arrêter.\n", "Listening on %s, answer %s. Ctrl-C to stop.\n"), l.Addr(), c.Answer)
 	if c.Answer == "none" {
 		l = mute{l}
 	}

@@ -39,6 +39,9 @@ func openXDM(name string, f io.Reader) (*xdm.Archive, error) {
 		if err != nil {
 			return nil, err
 		}
+		if in.Kind != mss.KindLetter {
+			return nil, usageError{fmt.Errorf("%s : accusé de remise ou de lecture, et non une lettre : il ne porte pas d'archive", name)}
+		}
 		if data, err = in.Archive(); err != nil {
 			return nil, err
 		}

@@ -50,6 +50,7 @@ func xdmFiles(t *testing.T) func(names ...string) []string {
 		"deux.eml":   letter(testdata.LetterOptions{Second: &testdata.CDAOptions{Patient: other, ID: testdata.DocumentID(7)}}),
 		"court.zip":  []byte("PK\x03\x04"),
 		"vide.eml":   nil,
+		"dsn.eml":    testdata.DSN(testdata.DSNOptions{}),
 	})
 }
 
@@ -76,6 +77,7 @@ func TestXDMCheck(t *testing.T) {
 		{"fail/no CDA", at("texte.eml"), exitWrong, []string{"CDA-"}},
 		{"fail/two patients", at("deux.eml"), exitWrong, []string{"1 à mettre en quarantaine"}},
 		{"fail/nothing", at("vide.eml"), exitWrong, []string{"1 à mettre en quarantaine"}},
+		{"fail/delivery report", at("dsn.eml", "lettre.zip"), exitUsage, []string{"dsn.eml : accusé de remise ou de lecture", "lettre.zip : conforme"}},
 		{"fail/time zone", append(at("lettre.eml"), "--zone", "Lune"), exitUsage, []string{"--zone"}},
 		{"fail/absent file among others", at("absent.zip", "lettre.zip"), exitUsage, []string{"lettre.zip : conforme", "absent.zip : fichier ou dossier introuvable"}},
 	} {
