@@ -48,7 +48,8 @@ type Mailbox interface {
 	// Each calls handle with every mail that nobody treated, oldest first, and
 	// marks as treated those for which it returned nil. A mail that can never be
 	// read (too large) goes to unreadable instead, with a name that stays the
-	// same. It stops at the first temporary error of the mailbox itself.
+	// same. It stops at the first temporary error of the mailbox itself; a mail
+	// that the server will not give is left for later, and its error returned.
 	Each(ctx context.Context, handle func(raw []byte) error, unreadable func(name string, reason error) error) error
 }
 

@@ -323,6 +323,17 @@ func (b mailbox) Each(ctx context.Context, handle func(raw []byte) error, unread
 		return err
 	}
 	defer func() { _ = s.Close(ctx) }() // what was marked is marked; a bad goodbye changes nothing
+	return each(ctx, s, handle, unreadable)
+}
+
+// session is an open mailbox.
+type session interface {
+	Unseen(ctx context.Context, max int) ([]operator.Ref, error)
+	Fetch(ctx context.Context, r operator.Ref) ([]byte, error)
+	MarkSeen(ctx context.Context, r operator.Ref) error
+}
+
+func each(ctx context.Context, s session, handle func(raw []byte) error, unreadable func(name string, reason error) error) (stuck error) {
 	refs, err := s.Unseen(ctx, 100)
 	if err != nil {
 		return err
@@ -334,6 +345,9 @@ func (b mailbox) Each(ctx context.Context, handle func(raw []byte) error, unread
 			err = handle(raw)
 		case fault.From(err).Code == operator.FaultMailGone:
 			continue
+		case fault.From(err).Code == operator.FaultMailboxRefused:
+			stuck = err // tried again, and told, at every round; those behind it are read
+			continue
 		case fault.From(err).Kind == fault.Permanent:
 			err = unreadable(ref.Key(), err) // it must not hide those behind it
 		}
@@ -344,7 +358,7 @@ func (b mailbox) Each(ctx context.Context, handle func(raw []byte) error, unread
 			return err
 		}
 	}
-	return nil
+	return stuck
 }
 
 // people are the identities held as qualified, from a file.

@@ -1,6 +1,7 @@
 package xdm
 
 import (
+	"cmp"
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
@@ -240,6 +241,7 @@ func (w *rim) document(name string, e *Entry) {
 	}
 	format := m.Format
 	format.System = formatOID(format.System)
+	format.Display = cmp.Or(format.Display, format.Code) // ITI TF-3 4.2.3.1.2: a code has a name
 	w.code(docFormat, id, format)
 	w.code(docFacility, id, m.Facility)
 	w.code(docPractice, id, m.PracticeSetting)

@@ -198,6 +198,7 @@ func TestLayout(t *testing.T) {
 // The metadata are read here by XPath, not by our own reader.
 func TestMetadataXML(t *testing.T) {
 	e := entry("new", dmp.Replace)
+	e.Metadata.Format.Display = "" // as it comes of a CDA
 	prepared := e
 	if err := prepare(&prepared, lot(), "x"); err != nil {
 		t.Fatal(err)
@@ -236,6 +237,8 @@ func TestMetadataXML(t *testing.T) {
 		"ok/format":      {value(doc + `/rim:Classification[@classificationScheme="` + docFormat + `"]//rim:Value`), "1.3.6.1.4.1.19376.1.2.3"},
 		"ok/set mark":    {value(`//rim:RegistryObjectList/rim:Classification/@classificationNode`), nodeSubmissionSet},
 		"ok/set time":    {value(`//rim:RegistryPackage/rim:Slot[@name="submissionTime"]//rim:Value`), "20260304050608"},
+		// Found by the audit of issue 3, 2026-11-22: validators refuse a code without a name.
+		"ok/format name": {value(doc + `/rim:Classification[@classificationScheme="` + docFormat + `"]/rim:Name/rim:LocalizedString/@value`), "urn:ihe:iti:xds-sd:pdf:2008"},
 		"ok/member":      {value(`//rim:Association[@associationType="` + hasMember + `"]/@targetObject`), EntryUUID(e.Metadata.UniqueID)},
 		"ok/replaced":    {value(`//rim:Association[@associationType="` + replaces + `"]/@targetObject`), EntryUUID(*e.Metadata.Replaces)},
 	} {
