@@ -91,7 +91,8 @@
 //     committed, not after the hospital's answer: the journal answers for it from
 //     then on, and a crash in between reads it again under the same key.
 //   - An incoming letter is the same as an earlier one when sender, Message-ID
-//     and attachments agree: what operators add on the way does not count.
+//     and attachments agree, or the text where there is none: what operators add
+//     on the way does not count.
 //   - Opposition to the feeding of the DMP (ZFA of PAM.fr): IO stops deposits and
 //     replacements at delivery (Z01 N) and, because no other carrier tells the
 //     refusal of patient mail, letters to the patient too; mail to professionals

@@ -145,6 +145,17 @@ func TestLetterWithoutFrom(t *testing.T) {
 	})
 }
 
+// A mail without attachments was dropped when its sender reused a Message-ID.
+func TestAnotherTextUnderTheSameMessageID(t *testing.T) {
+	r := newMailRoute(t)
+	for _, text := range []string{"Merci de me rappeler.", "Merci de me rappeler.", "Le rendez-vous est annulé."} {
+		r.receive([]byte("Message-ID: <q@x.mssante.fr>\r\nFrom: <a@x.mssante.fr>\r\nContent-Type: text/plain; charset=UTF-8\r\n\r\n" + text + "\r\n"))
+	}
+	if all := r.incoming(); len(all) != 2 {
+		t.Errorf("%d mails kept", len(all))
+	}
+}
+
 // reporting is an operator that reports before it answers.
 type reporting struct{ r *mailRoute }
 

@@ -499,6 +499,9 @@ func (r *Receiver) submission(raw []byte, in *mss.Incoming) Submission {
 		for _, a := range in.Attachments {
 			h.Write(a.Content)
 		}
+		if len(in.Attachments) == 0 { // all that it says; elsewhere operators add lines to it
+			h.Write([]byte(in.Text))
+		}
 		id = strings.ToLower(in.From) + "\x00" + in.MessageID + "\x00" + hex.EncodeToString(h.Sum(nil))
 	}
 	key := sha256.Sum256([]byte("mail\x00" + id))
