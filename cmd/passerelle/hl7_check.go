@@ -174,7 +174,7 @@ func (d *hl7Door) judge(ctx context.Context, frame *hl7v2.Frame, v *hl7Verdict) 
 	}
 	decision := d.gateway.DryRun(ctx, in)
 	ack := hl7v2.Acknowledge(head, decision, d.stamp())
-	v.Type, v.ControlID, v.Profile = head.Message.Type, head.Message.ControlID, head.Message.Profile
+	v.Type, v.ControlID, v.Profile = plain(head.Message.Type), plain(head.Message.ControlID), plain(head.Message.Profile)
 	v.Ack = strings.ReplaceAll(head.Text(ack), "\r", "\n")
 	v.Answer = field(ack, "MSA", 1)
 	for _, f := range decision.Faults {

@@ -68,6 +68,7 @@ func TestHL7Check(t *testing.T) {
 		"vide.hl7":    nil,
 		"deux.mllp":   framed(oru, []byte("MSH|^~\\&|x")),
 		"coupe.mllp":  framed(oru)[:300],
+		"ecran.hl7":   bytes.ReplaceAll(oru, []byte("M0001"), []byte("\x1b[2JM1")),
 		"zam.hl7":     []byte("MSH|^~\\&|PFI|X|SIL|Y|20260105||ZAM^Z01^ZAM_Z01|9|P|2.6|||||FRA|UNICODE UTF-8|||2.1^CISIS_CDA_HL7_V2\r"),
 		"gateway.yaml": []byte(`environment: test
 establishments: [{name: A, finess_ej: "990000001", finess_geo: "990000019", source_oid: 1.2, senders: [{application: AUTRE, facility: "*"}]}]
@@ -86,6 +87,7 @@ hl7: [{listen: "127.0.0.1:2575"}, {listen: "127.0.0.1:2576", profiles: ["1.0^CIS
 		// What is unknown here is what came before, not the target.
 		{"ok/replacement", at("mdm.hl7"), 0, []string{"remplacement → DMP, MSSanté professionnels (1)"}},
 		{"ok/English", append(at("oru.hl7"), "--lang", "en"), 0, []string{"accepted (AA)", "new document → DMP", "1 message, 0 not answered AA."}},
+		{"ok/a control id that draws on the screen", at("ecran.hl7"), 0, []string{", [2JM1 ;"}},
 		{"fail/profile", at("profil.hl7"), exitWrong, []string{"refusé (AE), 1 erreur", "HL7-PROFILE", "→ " + profile.FixFR, "    MSH, champ 21\n", "ERR||MSH^1^21|199", profile.FR}},
 		{"fail/profile in English", append(at("profil.hl7"), "--lang", "en"), exitWrong, []string{"refused (AE), 1 error", "→ " + profile.FixEN, "MSH, field 21"}},
 		{"fail/flag", at("drapeau.hl7"), exitWrong, []string{"HL7-FLAG-MISSING", "DESTDMP"}},
@@ -117,6 +119,9 @@ hl7: [{listen: "127.0.0.1:2575"}, {listen: "127.0.0.1:2576", profiles: ["1.0^CIS
 				}
 			}
 			saysNobody(t, out+errOut)
+			if strings.Contains(out+errOut, "\x1b") {
+				t.Error("the message writes to the terminal")
+			}
 		})
 	}
 
