@@ -232,8 +232,8 @@ var cdaRows = []Row{
 		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{550, "5.6.0"},
 		FR:    "Le document ne respecte pas la structuration minimale du CI-SIS.",
 		EN:    "The document does not follow the CI-SIS structuration minimale.",
-		FixFR: "Complétez ou corrigez l'élément indiqué, selon la règle nommée dans le verdict.",
-		FixEN: "Complete or correct the element given, after the rule that the verdict names.",
+		FixFR: "Complétez ou corrigez l'élément indiqué ; pour un CDA, « passerelle cda check » dit selon quelle règle.",
+		FixEN: "Complete or correct the element given; for a CDA, passerelle cda check says after which rule.",
 	},
 	{
 		Code: "CDA-TEMPLATE", Kind: Permanent, HTTP: 422, FHIR: "structure",

@@ -19,6 +19,11 @@ var httpRows = []Row{
 	door("HTTP-CUT", 400, "incomplete",
 		"La requête s'est interrompue avant sa fin : rien n'a été conservé.", "The request stopped before its end: nothing was kept.",
 		"Renvoyez-la entière, avec la même Idempotency-Key.", "Send it again in full, with the same Idempotency-Key."),
+	{
+		Code: "HTTP-SLOW", Kind: Temporary, HTTP: 408, FHIR: "timeout", HL7: retry906, SMTP: SMTP{451, "4.4.2"},
+		FR: "La requête n'est pas arrivée en entier à temps : rien n'a été conservé.", EN: "The request did not arrive whole in time: nothing was kept.",
+		FixFR: "Vérifiez le débit du réseau, puis renvoyez-la entière, avec la même Idempotency-Key.", FixEN: "Check the speed of the network, then send it again in full, with the same Idempotency-Key.",
+	},
 	busy("HTTP-BUSY", 503,
 		"La passerelle reçoit trop de gros documents ou de suivis à la fois.", "The gateway receives too many large documents or follows at once.",
 		"Réessayez dans quelques secondes, avec la même Idempotency-Key.", "Try again in a few seconds, with the same Idempotency-Key."),

@@ -1,11 +1,15 @@
 package httpapi_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/passerelle-sante/passerelle/gateway"
 	"github.com/passerelle-sante/passerelle/gateway/httpapi"
@@ -173,4 +177,30 @@ func TestPages(t *testing.T) {
 		doctor := w.bearer(testdata.PersonaPhysician)
 		w.do(w.vendor, "GET", "/fhir/DocumentReference/a?_format=xml", nil, with(doctor)).refused(t, 406, httpapi.FaultAccept)
 	})
+}
+
+// TestSlowBody: a body that did not come within the server's read deadline was
+// told to be a form that cannot be read, which nobody would send again.
+func TestSlowBody(t *testing.T) {
+	w := newWorld(t, options{idle: true, noPSC: true})
+	for target, kind := range slowBodies {
+		t.Run("fail/"+target, func(t *testing.T) { w.slow(target, kind).refused(t, 408, httpapi.FaultSlow) })
+	}
+}
+
+var slowBodies = map[string]string{
+	"/v1/submissions": "multipart/form-data; boundary=x", "/v1/identities/check": "application/json", "/fhir": "application/fhir+json",
+}
+
+// slow is what the machine is answered whose body does not come in time.
+func (w *world) slow(target, kind string) answer {
+	w.t.Helper()
+	pair, err := tls.LoadX509KeyPair(w.info.TLS.MachineCert, w.info.TLS.MachineKey)
+	must(w.t, err)
+	r := httptest.NewRequest("POST", "https://passerelle.test"+target, iotest.ErrReader(os.ErrDeadlineExceeded))
+	r.Header.Set("Content-Type", kind)
+	r.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{pair.Leaf}}}
+	got := httptest.NewRecorder()
+	(&httpapi.API{Machines: w.api.Machines, Establishments: w.api.Establishments, Log: w.api.Log}).Handler().ServeHTTP(got, r)
+	return answer{got.Code, got.Header(), got.Body.String()}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"os"
 	"unicode"
 
 	"github.com/passerelle-sante/passerelle/dmp"
@@ -193,12 +194,15 @@ func readForm(r *http.Request) (form, error) {
 	return f, nil
 }
 
-// cutOr tells a body that is too long, or that stopped, from one that is wrong.
+// cutOr tells a body that is too long, too slow, or that stopped, from one that is
+// wrong.
 func cutOr(err error, code string) error {
 	var long *http.MaxBytesError
 	switch {
 	case errors.As(err, &long):
 		return fault.New(FaultTooLarge)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fault.New(FaultSlow).Because(err)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fault.New(FaultCut).Because(err)
 	}

@@ -7,6 +7,7 @@ const (
 	FaultPart          = "HTTP-PART"          // a part missing, repeated or unknown
 	FaultTooLarge      = "HTTP-TOO-LARGE"     // body, part or document above its limit
 	FaultCut           = "HTTP-CUT"           // the body ended early
+	FaultSlow          = "HTTP-SLOW"          // the body did not come in time
 	FaultBusy          = "HTTP-BUSY"          // the memory for requests in hand is used up
 	FaultMediaType     = "HTTP-MEDIA-TYPE"    // Content-Type
 	FaultAccept        = "HTTP-ACCEPT"        // Accept, _format

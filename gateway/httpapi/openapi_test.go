@@ -232,6 +232,9 @@ func TestOpenAPI(t *testing.T) {
 			return away.do(away.machine, "GET", "/v1/mailboxes?id=1990000028", nil, nil)
 		}},
 		{"openapi", 200, get(w.nobody, "/openapi.yaml")},
+		{"deposit", 408, func() answer { return w.slow("/v1/submissions", slowBodies["/v1/submissions"]) }},
+		{"checkIdentity", 408, func() answer { return w.slow("/v1/identities/check", "application/json") }},
+		{"queryIdentity", 408, func() answer { return w.slow("/v1/identities/query", "application/json") }},
 	}
 
 	done := map[string]bool{}
