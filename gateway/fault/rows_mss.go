@@ -266,8 +266,8 @@ var mssRows = []Row{
 		HL7: HL7{"AE", "207", "906"}, SMTP: SMTP{552, "5.3.4"},
 		FR:    "Le courriel reçu dépasse la taille que la passerelle lit.",
 		EN:    "The received letter exceeds the size that the gateway reads.",
-		FixFR: "Il reste dans la boîte : traitez-le à la main, ou faites relever la limite.",
-		FixEN: "It stays in the mailbox: handle it by hand, or have the limit raised.",
+		FixFR: "Il reste dans la boîte, marqué comme lu : traitez-le à la main, ou faites relever la limite (mss.max_size) et remettez-le en non lu.",
+		FixEN: "It stays in the mailbox, marked as seen: handle it by hand, or have the limit raised (mss.max_size) and mark it as unseen.",
 	},
 	{
 		Code: "MSS-MIME", Kind: Permanent, HTTP: 400, FHIR: "structure",
