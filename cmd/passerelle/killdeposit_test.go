@@ -26,7 +26,7 @@ func (r *rehearsal) newDeposit(f *flow) *deposited {
 	r.t.Helper()
 	d := &deposited{doc: 9000 + len(f.deposits)}
 	d.content = testdata.CDA(testdata.CDAOptions{ID: testdata.DocumentID(d.doc)})
-	d.sender = &sender{submitCmd: &submitCmd{DMP: true, IdempotencyKey: fmt.Sprint("KILL-", d.doc)}, base: r.w.info.Gateway.HTTPS, client: r.client}
+	d.sender = &sender{submitCmd: &submitCmd{Lang: "fr", DMP: true, IdempotencyKey: fmt.Sprint("KILL-", d.doc)}, base: r.w.info.Gateway.HTTPS, client: r.client}
 	var err error
 	if d.envelope, err = d.sender.envelope("document.xml", d.content); err != nil {
 		r.t.Fatal(err)
