@@ -354,7 +354,11 @@ func each(ctx context.Context, s session, handle func(raw []byte) error, unreada
 		if err != nil {
 			return err
 		}
-		if err := s.MarkSeen(ctx, ref); err != nil {
+		switch err := s.MarkSeen(ctx, ref); {
+		case err == nil:
+		case fault.From(err).Code == operator.FaultMailboxRefused:
+			stuck = err // what was decided of it is kept; it is recognised at the next round
+		default:
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 type shelf struct {
 	mails  []string
 	broken map[string]error
+	locked error // of every mark
 	seen   []string
 }
 
@@ -31,7 +32,7 @@ func (s *shelf) Fetch(_ context.Context, r operator.Ref) ([]byte, error) {
 
 func (s *shelf) MarkSeen(_ context.Context, r operator.Ref) error {
 	s.seen = append(s.seen, s.mails[r.UID])
-	return nil
+	return s.locked
 }
 
 // Found by the audit of issue 3, 2026-11-22: one mail that the server would not give
@@ -39,18 +40,20 @@ func (s *shelf) MarkSeen(_ context.Context, r operator.Ref) error {
 func TestEachMailOfAMailbox(t *testing.T) {
 	for name, c := range map[string]struct {
 		broken     error // of the second of three
+		locked     error
 		seen       []string
 		unreadable int
 		err        string
 	}{
-		"ok/all of them":             {nil, []string{"a", "b", "c"}, 0, ""},
-		"ok/one is gone":             {&operator.Error{Code: operator.FaultMailGone}, []string{"a", "c"}, 0, ""},
-		"ok/one is too big":          {&mss.Error{Code: mss.FaultInboundSize}, []string{"a", "b", "c"}, 1, ""},
-		"fail/one that is not given": {&operator.Error{Code: operator.FaultMailboxRefused}, []string{"a", "c"}, 0, operator.FaultMailboxRefused},
-		"fail/the server is gone":    {&operator.Error{Code: operator.FaultMailboxDown}, []string{"a"}, 0, operator.FaultMailboxDown},
+		"ok/all of them":             {nil, nil, []string{"a", "b", "c"}, 0, ""},
+		"ok/one is gone":             {&operator.Error{Code: operator.FaultMailGone}, nil, []string{"a", "c"}, 0, ""},
+		"ok/one is too big":          {&mss.Error{Code: mss.FaultInboundSize}, nil, []string{"a", "b", "c"}, 1, ""},
+		"fail/one that is not given": {&operator.Error{Code: operator.FaultMailboxRefused}, nil, []string{"a", "c"}, 0, operator.FaultMailboxRefused},
+		"fail/the server is gone":    {&operator.Error{Code: operator.FaultMailboxDown}, nil, []string{"a"}, 0, operator.FaultMailboxDown},
+		"fail/no mark is taken":      {nil, &operator.Error{Code: operator.FaultMailboxRefused}, []string{"a", "b", "c"}, 0, operator.FaultMailboxRefused},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &shelf{mails: []string{"a", "b", "c"}, broken: map[string]error{"b": c.broken}}
+			s := &shelf{mails: []string{"a", "b", "c"}, broken: map[string]error{"b": c.broken}, locked: c.locked}
 			unreadable := 0
 			err := each(t.Context(), s, func([]byte) error { return nil }, func(string, error) error { unreadable++; return nil })
 			var refused *operator.Error
