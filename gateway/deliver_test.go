@@ -119,7 +119,7 @@ func newRoute(t *testing.T) *route {
 
 func (r *route) deliverer(holder string) *gateway.Deliverer {
 	return &gateway.Deliverer{
-		Gateway: r.Gateway, Archive: r.archive, Hospital: r.hospital, Holder: holder, Lease: time.Minute, Poll: 5 * time.Millisecond,
+		Gateway: r.Gateway, Archive: r.archive, Hospital: r.hospital, Holder: holder, Lease: time.Minute, Poll: 50 * time.Millisecond, // woken by what happens: eight loops that look all the time cost more than the tests
 		Workers: 2, Jitter: func() float64 { return 0.5 }, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Backoff: gateway.Backoff{First: 10 * time.Millisecond, Max: 20 * time.Millisecond, GiveUp: time.Hour},
 	}
@@ -128,30 +128,31 @@ func (r *route) deliverer(holder string) *gateway.Deliverer {
 // settle runs the deliverer until nothing is due for the submissions.
 func (r *route) settle(d *gateway.Deliverer, submissions ...string) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
-	defer cancel()
-	run, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() { d.Run(run); close(done) }()
-	defer func() { stop(); <-done }()
-	for {
-		open := false
+	r.until(d, func() bool {
 		for _, id := range submissions {
-			deliveries, err := r.Journal.Deliveries(ctx, id)
+			deliveries, err := r.Journal.Deliveries(r.t.Context(), id)
 			if err != nil {
 				r.t.Fatal(err)
 			}
-			for _, del := range deliveries {
-				open = open || del.State == gateway.Due
+			if slices.ContainsFunc(deliveries, func(del gateway.Delivery) bool { return del.State == gateway.Due }) {
+				return false
 			}
 		}
-		if !open {
-			return
-		}
-		select {
-		case <-ctx.Done():
+		return true
+	})
+}
+
+// until runs the deliverer until something is so. The limit is for what never
+// comes: with the race detector and a slow disk one submission can take seconds.
+func (r *route) until(d *gateway.Deliverer, so func() bool) {
+	r.t.Helper()
+	run, stop := context.WithCancel(r.t.Context())
+	done := make(chan struct{})
+	go func() { d.Run(run); close(done) }()
+	defer func() { stop(); <-done }()
+	for deadline := time.Now().Add(5 * time.Minute); !so(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
 			r.t.Fatal("deliveries do not end")
-		case <-time.After(2 * time.Millisecond):
 		}
 	}
 }

@@ -94,10 +94,7 @@ func TestReportThatNeverComes(t *testing.T) {
 	r.letters(d.Submission)
 	r.clock.Add(2 * time.Hour)
 	r.d.Wake()
-	deadline := time.Now().Add(10 * time.Second)
-	for r.state(d.Submission) != gateway.Done && time.Now().Before(deadline) {
-		r.settleFor(50 * time.Millisecond)
-	}
+	r.until(r.d, func() bool { return r.state(d.Submission) == gateway.Done })
 	if got := r.outcomes(d.Submission); !slices.Contains(got, "mss-pro warning") || r.state(d.Submission) != gateway.Done {
 		t.Errorf("%s %v", r.state(d.Submission), got)
 	}
