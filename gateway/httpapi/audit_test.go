@@ -58,7 +58,7 @@ func TestAddresses(t *testing.T) {
 			handler.ServeHTTP(got, httptest.NewRequest(tt.method, "https://passerelle.test"+tt.target, nil))
 			a := answer{got.Code, got.Header(), got.Body.String()}
 			a.refused(t, 404, gateway.FaultNotFound)
-			if !strings.HasPrefix(a.header.Get("Content-Type"), tt.kind) {
+			if !strings.HasPrefix(a.header.Get("Content-Type"), tt.kind) || a.header.Get("Cache-Control") != "no-store" {
 				t.Error(a.header)
 			}
 		})

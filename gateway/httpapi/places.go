@@ -142,6 +142,8 @@ func (a *API) Exact(next http.Handler) http.Handler {
 			return
 		}
 		r.URL.Path = clean
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
 		a.fail(faceOf(r), w, r, fault.New(gateway.FaultNotFound))
 	})
 }
