@@ -164,7 +164,7 @@ type Report struct {
 	Was      State // likewise; empty: any state will do
 	State    State // Done or Failed; empty: the state stays (an MDN says nothing of delivery)
 	Code     string
-	Ended    []Event // of the attempt that State ends, if one is under way: it can no longer write them itself
+	Ended    []Event // of the attempt that State ends, if one is under way: it can no longer write them itself; told by no Next
 	Events   []Event
 	Next     []Delivery // the ZAM that tells it, a webhook that tells Events
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -107,11 +106,13 @@ func (j *Journal) Apply(ctx context.Context, r gateway.Report) error {
 		if s.round != r.Round || r.Was != "" && s.was != r.Was {
 			return gateway.ErrDecided
 		}
-		failure, events := r.Code, r.Events
+		failure := r.Code
 		switch {
 		case r.State != "":
-			if s.holder != "" {
-				events = slices.Concat(r.Ended, events)
+			if s.holder != "" { // apart: a webhook of Next tells Events alone
+				if err := j.tell(ctx, tx, s.submissionRow, r.Ended, nil); err != nil {
+					return err
+				}
 			}
 			_, err = tx.Exec(ctx, `UPDATE delivery SET state = ?, code = ?, holder = '', lease_until = 0 WHERE seq = ?`,
 				string(r.State), r.Code, s.delivery)
@@ -124,7 +125,7 @@ func (j *Journal) Apply(ctx context.Context, r gateway.Report) error {
 		if err != nil {
 			return err
 		}
-		return j.follow(ctx, tx, s, events, r.Next, failure)
+		return j.follow(ctx, tx, s, r.Events, r.Next, failure)
 	})
 	return j.taken(err)
 }

@@ -77,6 +77,17 @@ func testWebhook(t *testing.T, open Open) {
 		s := submission(t, j, "a")
 		want(t, "state", string(s.State)+" "+s.Code, "refused X")
 	})
+	t.Run("ok/of-a-receipt-faster-than-its-attempt", func(t *testing.T) {
+		j := open(t, NewClock())
+		letter := RecordLetter(t, j, "a", toPro, "")
+		Mark(t, j, letter, "h")
+		r := gateway.Report{Key: "dsn", Delivery: letter.ID, State: gateway.Done, Ended: []gateway.Event{event("a", "mail")},
+			Events: []gateway.Event{event("a", "dsn")}, Next: []gateway.Delivery{hook("a")}}
+		if err := j.Apply(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		want(t, "told", told(t, j, "a"), []string{"dsn"})
+	})
 	t.Run("ok/of-a-receipt", func(t *testing.T) {
 		j := open(t, NewClock())
 		e := Entry(t, j, "a", "1.1")
