@@ -32,6 +32,28 @@ func (k Kind) TypeCode() Code {
 	}
 }
 
+// classCode is the class of a document (ASS_X04).
+func (o CDAOptions) classCode() Code {
+	if o.Kind == Imaging {
+		return Code{"31", "Imagerie médicale", "1.2.250.1.213.1.1.4.1"}
+	}
+	return Code{"10", "Compte rendu", "1.2.250.1.213.1.1.4.1"}
+}
+
+// formatCode is the format of a document (ASS_A11, ASS_A12).
+func (o CDAOptions) formatCode() Code {
+	const ihe = "1.3.6.1.4.1.19376.1.2.3"
+	switch {
+	case o.Level != 3:
+		return Code{"urn:ihe:iti:xds-sd:pdf:2008", "Document PDF", ihe}
+	case o.Kind == Imaging:
+		return Code{"urn:ihe:rad:CDA:ImagingReportStructuredHeadings:2013", "CR d'imagerie", ihe}
+	case o.Kind == Discharge:
+		return Code{"urn:asip:ci-sis:ldl-ses:2017", "Lettre de liaison", "1.2.250.1.213.1.1.4.2.282"}
+	}
+	return Code{"urn:ihe:lab:xd-lab:2008", "CR d'examens biologiques", ihe}
+}
+
 // CDAOptions says what differs from the ordinary document: the biology report
 // of the first patient, level 1, first version, normal confidentiality.
 type CDAOptions struct {

@@ -251,7 +251,7 @@ func (o LetterOptions) metadata(options []CDAOptions, documents [][]byte) []byte
 		slot("authorPerson", x(d.Author.NationalID+"^"+d.Author.Family+"^"+d.Author.Given+"^^^^^^&1.2.250.1.71.4.2.1&ISO^D^^^IDNPS"))
 		slot("authorInstitution", x(d.Establishment.Name+"^^^^^&1.2.250.1.71.4.2.2&ISO^IDNST^^^1"+d.Establishment.FINESSGeo))
 		w(`</rim:Classification>`)
-		coded("41a5887f-8865-4c09-adf7-e362475b143a", object, Code{"11", "Compte rendu", "1.2.250.1.213.1.1.4.1"})
+		coded("41a5887f-8865-4c09-adf7-e362475b143a", object, d.classCode())
 		coded("f4f85eac-e6cb-4883-b524-f2705394840f", object, Code{d.Confidentiality, d.Confidentiality, "2.16.840.1.113883.5.25"})
 		if o.Masked {
 			coded("f4f85eac-e6cb-4883-b524-f2705394840f", object, Code{"MASQUE_PS", "Masqué aux professionnels de santé", "1.2.250.1.213.1.1.4.13"})
@@ -259,7 +259,7 @@ func (o LetterOptions) metadata(options []CDAOptions, documents [][]byte) []byte
 		if o.Invisible {
 			coded("f4f85eac-e6cb-4883-b524-f2705394840f", object, Code{"INVISIBLE_PATIENT", "Non visible par le patient", "1.2.250.1.213.1.1.4.13"})
 		}
-		coded("a09d5840-386c-46f2-b5ad-9c3699a4309d", object, Code{"urn:asipSante:modelesHorsProfils:2011", "Hors profil", "1.2.250.1.213.1.1.4.2.282"})
+		coded("a09d5840-386c-46f2-b5ad-9c3699a4309d", object, d.formatCode())
 		coded("f33fb8ac-18af-42cc-ae0e-ed0b0bdb91e1", object, Code{d.Establishment.Facility, d.Establishment.FacilityDisplay, "1.2.250.1.71.4.2.4"})
 		coded("cccf5598-8b07-4b77-a05e-ae952c785ead", object, Code{d.Establishment.Practice, d.Establishment.PracticeDisplay, "1.2.250.1.213.1.1.4.9"})
 		code := d.Kind.TypeCode()
