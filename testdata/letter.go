@@ -3,10 +3,12 @@ package testdata
 import (
 	"archive/zip"
 	"bytes"
+	"compress/flate"
 	"crypto/sha1"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"hash/crc32"
 	"mime"
 	"strconv"
 	"strings"
@@ -182,11 +184,37 @@ func (o LetterOptions) archive(d CDAOptions) []byte {
 	case ArchiveTraversal:
 		file("../../etc/passwd", []byte("root::0:0::/:/bin/sh\n"))
 	case ArchiveBomb:
+		zeros := make([]byte, 10<<20)
+		packed := deflate(zeros) // once: under the race detector each time takes seconds
 		for i := range 12 {
-			file(fmt.Sprintf("IHE_XDM/SUBSET01/ZERO%04d.BIN", i), make([]byte, 10<<20))
+			w, err := z.CreateRaw(&zip.FileHeader{
+				Name: fmt.Sprintf("IHE_XDM/SUBSET01/ZERO%04d.BIN", i), Method: zip.Deflate, CRC32: crc32.ChecksumIEEE(zeros),
+				CompressedSize64: uint64(len(packed)), UncompressedSize64: uint64(len(zeros)),
+			})
+			if err == nil {
+				_, err = w.Write(packed)
+			}
+			if err != nil {
+				panic(err) // a buffer does not fail
+			}
 		}
 	}
 	if err := z.Close(); err != nil {
+		panic(err) // a buffer does not fail
+	}
+	return b.Bytes()
+}
+
+func deflate(data []byte) []byte {
+	var b bytes.Buffer
+	w, err := flate.NewWriter(&b, flate.BestSpeed)
+	if err == nil {
+		_, err = w.Write(data)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
 		panic(err) // a buffer does not fail
 	}
 	return b.Bytes()
