@@ -415,43 +415,6 @@ func TestConnection(t *testing.T) {
 	})
 }
 
-func TestTally(t *testing.T) {
-	tally := insi.NewTally(time.FixedZone("Paris", 3600))
-	add := func(at time.Time, house, result, fault string, n int) {
-		for range n {
-			if !tally.Add(insi.Trace{Operation: insi.OpTraits, At: at, Actor: insi.Actor{FINESSGeo: house}, Result: result, Fault: fault}) {
-				t.Fatal("full")
-			}
-		}
-	}
-	add(noon, "990000028", "00", "", 3)
-	add(noon, "990000028", "01", "", 2)
-	add(noon, "990000028", "02", "", 1)
-	add(noon, "990000028", "", insi.FaultTimeout, 4)
-	add(noon, "990000044", "00", "", 1)
-	// Already the first of February in France.
-	add(time.Date(2026, 1, 31, 23, 30, 0, 0, time.UTC), "990000028", "00", "", 5)
-	line := func(house, month, result string, n int) insi.Count {
-		return insi.Count{FINESSGeo: house, Month: month, Operation: insi.OpTraits, Result: result, Calls: n}
-	}
-	january := []insi.Count{line("990000028", "2026-01", "00", 3), line("990000028", "2026-01", "01", 2), line("990000028", "2026-01", "02", 1),
-		line("990000028", "2026-01", "fault", 4), line("990000044", "2026-01", "00", 1)}
-	february := line("990000028", "2026-02", "00", 5)
-	for _, c := range []struct {
-		from, to string
-		want     []insi.Count
-	}{
-		{"", "", append(append(append([]insi.Count{}, january[:4]...), february), january[4])},
-		{"2026-01", "2026-01", january},
-		{"2026-02", "", []insi.Count{february}},
-		{"2027-01", "", []insi.Count{}},
-	} {
-		if got := tally.Counts(c.from, c.to); fmt.Sprint(got) != fmt.Sprint(c.want) {
-			t.Errorf("%s to %s: %v", c.from, c.to, got)
-		}
-	}
-}
-
 // TestReferenceINSiRequests has the schemas of the service judge what we send.
 func TestReferenceINSiRequests(t *testing.T) {
 	data := os.Getenv("PASSERELLE_DATA")

@@ -3,8 +3,6 @@ package insi
 import (
 	"context"
 	"log/slog"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/passerelle-sante/passerelle/ins"
@@ -61,66 +59,4 @@ func (t Trace) LogValue() slog.Value {
 // returned nil.
 type Tracer interface {
 	Keep(ctx context.Context, t Trace) error
-}
-
-// maxTallied bounds the lines of a Tally: 20 years of 400 houses.
-const maxTallied = 100_000
-
-// Count is one line of the dashboard of INSi calls (TBB va1.02): how many calls
-// of a house in a month had a result. Result is 00, 01 or 02, or "fault" for a
-// call that failed.
-type Count struct {
-	FINESSGeo string    `json:"finess_geo"`
-	Month     string    `json:"month"` // YYYY-MM
-	Operation Operation `json:"operation"`
-	Result    string    `json:"result"`
-	Calls     int       `json:"calls"`
-}
-
-// Tally counts traces by house, month, operation and result. Months are those
-// of its location. It may be used by several goroutines.
-type Tally struct {
-	location *time.Location
-	mu       sync.Mutex
-	calls    map[Count]int // Calls is 0 in the key
-}
-
-// NewTally makes an empty count, months being those of a place.
-func NewTally(location *time.Location) *Tally {
-	return &Tally{location: location, calls: map[Count]int{}}
-}
-
-// Add counts one trace. It is false when the tally is full of other lines.
-func (t *Tally) Add(trace Trace) bool {
-	key := Count{FINESSGeo: trace.Actor.FINESSGeo, Month: trace.At.In(t.location).Format("2006-01"),
-		Operation: trace.Operation, Result: trace.Result}
-	if trace.Result == "" || trace.Fault != "" {
-		key.Result = "fault"
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if _, known := t.calls[key]; !known && len(t.calls) >= maxTallied {
-		return false
-	}
-	t.calls[key]++
-	return true
-}
-
-// Counts gives the lines of months from and to, both included (YYYY-MM; empty
-// for no bound), in order.
-func (t *Tally) Counts(from, to string) []Count {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	out := []Count{}
-	for c, n := range t.calls {
-		if c.Month >= from && (to == "" || c.Month <= to) {
-			c.Calls = n
-			out = append(out, c)
-		}
-	}
-	slices.SortFunc(out, func(a, b Count) int {
-		return slices.Compare([]string{a.FINESSGeo, a.Month, string(a.Operation), a.Result},
-			[]string{b.FINESSGeo, b.Month, string(b.Operation), b.Result})
-	})
-	return out
 }
