@@ -265,6 +265,21 @@ func (n *Node) Items() []*Node {
 	return n.items
 }
 
+// Contained follows a reference (#id) to a resource that n contains; nil when it
+// leads to none.
+func (n *Node) Contained(reference *Node) *Node {
+	id, ok := strings.CutPrefix(reference.Get("reference").Text(), "#")
+	if !ok || id == "" {
+		return nil
+	}
+	for _, c := range n.Get("contained").Items() {
+		if c.Get("id").Text() == id {
+			return c
+		}
+	}
+	return nil
+}
+
 // Decode fills a typed view.
 func (n *Node) Decode(view any) error {
 	if n == nil {

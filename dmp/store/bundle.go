@@ -307,7 +307,7 @@ func (d *document) judgeLabels(out *refusals) {
 
 // judgeSourcePatient asks that an INS in the traits is that of the lot.
 func (l *lot) judgeSourcePatient(d *document, out *refusals) {
-	source := findContained(d.resource, d.resource.Get("context", "sourcePatientInfo"))
+	source := d.resource.Contained(d.resource.Get("context", "sourcePatientInfo"))
 	for _, id := range source.Get("identifier").Items() {
 		oid := ins.OID(strings.TrimPrefix(id.Get("system").Text(), fhir.OIDPrefix))
 		if oid.Known() && (oid != l.oid || id.Get("value").Text() != l.matricule) {

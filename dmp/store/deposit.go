@@ -334,11 +334,11 @@ func authorsOf(r *fhir.Node) string {
 			}
 		}
 		if ref := resource.Get("practitioner"); ref != nil && resource.Get("resourceType").Text() == "PractitionerRole" {
-			collect(findContained(r, ref))
+			collect(r.Contained(ref))
 		}
 	}
 	for _, ref := range append([]*fhir.Node{r.Get("authenticator")}, r.Get("author").Items()...) {
-		if c := findContained(r, ref); c != nil {
+		if c := r.Contained(ref); c != nil {
 			collect(c)
 		}
 	}

@@ -154,13 +154,13 @@ var listElements = map[string]func(*indexed, string) found{
 	"authorOrg":         func(r *indexed, _ string) found { return references(authorOrgs(r.node)...) },
 	"authorOrg.identifier": func(r *indexed, _ string) (out found) {
 		for _, ref := range authorOrgs(r.node) {
-			out.tokens = append(out.tokens, identifiers(append(findContained(r.node, ref).Get("identifier").Items(), ref.Get("identifier"))...)...)
+			out.tokens = append(out.tokens, identifiers(append(r.node.Contained(ref).Get("identifier").Items(), ref.Get("identifier"))...)...)
 		}
 		return out
 	},
 	"authorOrg.name": func(r *indexed, _ string) (out found) {
 		for _, ref := range authorOrgs(r.node) {
-			out.texts = append(out.texts, texts(findContained(r.node, ref).Get("name"), ref.Get("display")).texts...)
+			out.texts = append(out.texts, texts(r.node.Contained(ref).Get("name"), ref.Get("display")).texts...)
 		}
 		return out
 	},
@@ -276,12 +276,12 @@ func people(r *fhir.Node, of string, refs ...*fhir.Node) (out persons) {
 		}
 	}
 	for _, ref := range refs {
-		target := findContained(r, ref)
+		target := r.Contained(ref)
 		if kind := target.Get("resourceType").Text(); of != "" && kind != of {
 			continue
 		}
 		add(target)
-		add(findContained(r, target.Get("practitioner")))
+		add(r.Contained(target.Get("practitioner")))
 		out.ids.tokens = append(out.ids.tokens, identifiers(ref.Get("identifier"))...)
 	}
 	return out

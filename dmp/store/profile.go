@@ -298,7 +298,7 @@ func containedResource(_, v *fhir.Node) string {
 // contained asks for a reference to a contained resource of one of the types.
 func contained(types ...string) func(resource, v *fhir.Node) string {
 	return func(resource, v *fhir.Node) string {
-		target := findContained(resource, v)
+		target := resource.Contained(v)
 		for _, t := range types {
 			if target.Get("resourceType").Text() == t {
 				return ""
@@ -306,21 +306,6 @@ func contained(types ...string) func(resource, v *fhir.Node) string {
 		}
 		return FaultContained
 	}
-}
-
-// findContained follows a reference to a contained resource; nil when it leads
-// to none.
-func findContained(resource, reference *fhir.Node) *fhir.Node {
-	id, ok := strings.CutPrefix(reference.Get("reference").Text(), "#")
-	if !ok || id == "" {
-		return nil
-	}
-	for _, c := range resource.Get("contained").Items() {
-		if c.Get("id").Text() == id {
-			return c
-		}
-	}
-	return nil
 }
 
 func fullInstant(_, v *fhir.Node) string {

@@ -78,14 +78,14 @@ func (d *lotDocument) describe(l *lot) {
 		l.refuse(FaultEntry, d.where+".relatesTo")
 	}
 	for _, ref := range r.Get("author").Items() {
-		author, ok := authorOf(r, contained(r, ref))
+		author, ok := authorOf(r, r.Contained(ref))
 		if !ok {
 			m.Authors = nil // one that cannot be read: nothing is claimed
 			break
 		}
 		m.Authors = append(m.Authors, author)
 	}
-	if signer, ok := authorOf(r, contained(r, r.Get("authenticator"))); ok {
+	if signer, ok := authorOf(r, r.Contained(r.Get("authenticator"))); ok {
 		m.LegalAuthenticator = signer.Person
 	}
 }
@@ -96,20 +96,6 @@ func codeOf(concept *fhir.Node) dmp.Code {
 		return dmp.Code{Code: c.Get("code").Text(), System: c.Get("system").Text()}
 	}
 	return dmp.Code{}
-}
-
-// contained resolves a reference within a resource: #id.
-func contained(resource, reference *fhir.Node) *fhir.Node {
-	id, ok := strings.CutPrefix(reference.Get("reference").Text(), "#")
-	if !ok || id == "" {
-		return nil
-	}
-	for _, c := range resource.Get("contained").Items() {
-		if c.Get("id").Text() == id {
-			return c
-		}
-	}
-	return nil
 }
 
 // systemRPPS names RPPS numbers without the digit of their kind.
@@ -156,12 +142,12 @@ func authorOf(holder, resource *fhir.Node) (dmp.Author, bool) {
 	switch resource.Get("resourceType").Text() {
 	case "PractitionerRole":
 		a := dmp.Author{Person: &dmp.Person{}}
-		if person := contained(holder, resource.Get("practitioner")); person != nil {
+		if person := holder.Contained(resource.Get("practitioner")); person != nil {
 			a.Person = personOf(person)
 		} else if id := idOf(resource); !id.Zero() {
 			a.Person.ID = id
 		}
-		if org := contained(holder, resource.Get("organization")); org != nil {
+		if org := holder.Contained(resource.Get("organization")); org != nil {
 			a.Organisation = organisationOf(org)
 		}
 		return a, true
@@ -183,7 +169,7 @@ func authorOf(holder, resource *fhir.Node) (dmp.Author, bool) {
 			}
 		}
 		a := dmp.Author{Device: d}
-		if org := contained(holder, resource.Get("owner")); org != nil {
+		if org := holder.Contained(resource.Get("owner")); org != nil {
 			a.Organisation = organisationOf(org)
 		}
 		return a, true
@@ -195,7 +181,7 @@ func authorOf(holder, resource *fhir.Node) (dmp.Author, bool) {
 // transaction may use, a logical one, or a contained Patient.
 func subjectOf(resource *fhir.Node) (ins.Identity, bool) {
 	subject := resource.Get("subject")
-	if p := contained(resource, subject); p != nil {
+	if p := resource.Contained(subject); p != nil {
 		id, ok := identityOf(p)
 		return id, ok && id.Matricule != ""
 	}

@@ -278,7 +278,7 @@ func (l *lot) patients() {
 			l.refuse(FaultPatient, d.where+".subject")
 		}
 		all = append(all, named{id, d.where + ".subject"})
-		if p := contained(d.resource, d.resource.Get("context", "sourcePatientInfo")); p != nil {
+		if p := d.resource.Contained(d.resource.Get("context", "sourcePatientInfo")); p != nil {
 			where := d.where + ".context.sourcePatientInfo"
 			id, ok := identityOf(p)
 			if !ok {
@@ -370,14 +370,14 @@ func (l *lot) readList() {
 				l.warn(FaultLotContent, where)
 			}
 		case url == fhir.ExtIntendedRecipient, strings.HasSuffix(url, "/pdsm-ext-intended-recipient"):
-			l.addressee(contained(l.list, e.Get("valueReference")), where)
+			l.addressee(l.list.Contained(e.Get("valueReference")), where)
 		}
 	}
-	source := contained(l.list, l.list.Get("source"))
+	source := l.list.Contained(l.list.Get("source"))
 	if author, ok := authorOf(l.list, source); ok {
 		l.source = requesterOf([]dmp.Author{author})
 		for _, e := range l.list.Get("source", "extension").Items() {
-			if org := contained(l.list, e.Get("valueReference")); e.Get("url").Text() == fhir.ExtAuthorOrg && org != nil {
+			if org := l.list.Contained(e.Get("valueReference")); e.Get("url").Text() == fhir.ExtAuthorOrg && org != nil {
 				l.source.Organisation = organisationOf(org)
 			}
 		}
@@ -408,7 +408,7 @@ func (l *lot) addressee(resource *fhir.Node, where string) {
 	if author, ok := authorOf(l.list, resource); ok {
 		r.Person, r.Org = author.Person, author.Organisation
 	}
-	for _, holder := range []*fhir.Node{resource, contained(l.list, resource.Get("practitioner"))} {
+	for _, holder := range []*fhir.Node{resource, l.list.Contained(resource.Get("practitioner"))} {
 		for _, t := range holder.Get("telecom").Items() {
 			address, err := mss.ParseAddress(strings.TrimPrefix(t.Get("value").Text(), "mailto:"))
 			if r.Address == "" && t.Get("system").Text() == "email" && err == nil {
