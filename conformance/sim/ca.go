@@ -27,11 +27,6 @@ import (
 // configuration that meets it is refused.
 const Marker = "Passerelle bac à sable — ne jamais utiliser en production"
 
-// FromSandbox tells whether a certificate was made by a sandbox.
-func FromSandbox(c *x509.Certificate) bool {
-	return slices.Contains(c.Issuer.Organization, Marker) || slices.Contains(c.Subject.Organization, Marker)
-}
-
 // The roles that certificates of a sandbox play: one role each.
 const (
 	roleDMPServer     = "dmp-server"
