@@ -77,7 +77,7 @@ func newRoute(t *testing.T, change func(*Config)) *route {
 // send is one message on one connection.
 func (r *route) send(message []byte) (ack []byte) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 3*time.Minute)
 	defer cancel()
 	ack, err := exchange(ctx, r.m.MLLP[0], message)
 	if err != nil {
@@ -89,7 +89,7 @@ func (r *route) send(message []byte) (ack []byte) {
 // settled waits until a submission has ended and gives its state.
 func (r *route) settled(id string) string {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 3*time.Minute)
 	defer cancel()
 	var one listed
 	err := r.until(ctx, func() bool {

@@ -132,8 +132,8 @@ func startChild(t *testing.T, config string, trap gateway.Step) *child {
 	}()
 	select {
 	case err = <-ready:
-	case <-time.After(60 * time.Second):
-		err = errors.New("not ready after a minute")
+	case <-time.After(3 * time.Minute):
+		err = errors.New("not ready after three minutes")
 	}
 	if err != nil {
 		c.kill()

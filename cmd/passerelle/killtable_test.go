@@ -223,7 +223,7 @@ func TestKill(t *testing.T) {
 // three at once.
 func (r *rehearsal) killOnce(step killStep, f *flow, random *rand.Rand) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 3*time.Minute)
 	defer cancel()
 	first := startChild(r.t, r.config, step.trap)
 	if step.outside != nil {
@@ -315,7 +315,7 @@ func (l listed) open() bool {
 // drain waits until every submission has ended, its ZAM included.
 func (r *rehearsal) drain(f *flow) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 3*time.Minute)
 	defer cancel()
 	for _, s := range f.all {
 		err := r.until(ctx, func() bool {
@@ -411,7 +411,7 @@ func (r *rehearsal) count(f *flow) {
 // treated.
 func (r *rehearsal) killReceiving(step killStep, f *flow, random *rand.Rand) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 3*time.Minute)
 	defer cancel()
 	first := startChild(r.t, r.config, step.trap)
 	n := len(f.received)

@@ -35,7 +35,7 @@ func mailedTo(control, address string, o testdata.MessageOptions) []byte {
 func (r *route) ended(id string) listed {
 	r.t.Helper()
 	var one listed
-	deadline := time.Now().Add(40 * time.Second)
+	deadline := time.Now().Add(3 * time.Minute)
 	for time.Now().Before(deadline) {
 		r.getJSON(r.client, "https://"+r.m.HTTPS+"/v1/submissions/"+id, &one)
 		if !slices.ContainsFunc(one.Deliveries, func(d delivery) bool { return d.State == "due" || d.State == "waiting" }) {
@@ -317,7 +317,7 @@ func TestPeersReadTheLetter(t *testing.T) {
 // Advice before sending, by the white list and the directory of the sandbox.
 func TestMailboxAdvice(t *testing.T) {
 	r := newRoute(t, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	for mailbox, want := range map[string]string{
 		testdata.Personas()[0].Mailbox: "professional sent",

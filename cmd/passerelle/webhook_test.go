@@ -93,7 +93,7 @@ func TestWebhook(t *testing.T) {
 	if msa, _ := verdict(refused); msa != "AE" {
 		t.Fatalf("%s", refused)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	err := r.until(ctx, func() bool { events, bodies := s.told(); return len(events) == 2 && len(bodies) == 3 })
 	events, bodies := s.told()
@@ -138,7 +138,7 @@ func TestWebhookSurvivesAKill(t *testing.T) {
 	if err := writeConfig(r.config, c); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	first := startChild(t, r.config, gateway.StepTold)
 	if _, err := r.sendUntilAcknowledged(ctx, testdata.MDM(testdata.MessageOptions{ControlID: "W1"})); err != nil {

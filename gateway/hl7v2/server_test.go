@@ -480,7 +480,7 @@ func TestServerPorts(t *testing.T) {
 // eventually waits for something that another goroutine does.
 func eventually(t *testing.T, ok func() bool) {
 	t.Helper()
-	for range 1000 {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); {
 		if ok() {
 			return
 		}

@@ -397,7 +397,7 @@ func (w *world) submit(c *http.Client, query, envelope, document string, h http.
 // state waits until a submission is settled.
 func (w *world) state(id string) string {
 	w.t.Helper()
-	for range 500 {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); {
 		s, _, err := w.journal.Submission(w.t.Context(), id)
 		must(w.t, err)
 		if s.State != gateway.Pending {
