@@ -304,11 +304,8 @@ func (in *BuildInput) writePatient(w *writer) {
 			w.text("given", p.Traits.FirstGiven, "qualifier", "BR")
 			w.text("given", p.UsedGiven, "qualifier", "CL")
 		})
-		sex, display := p.Traits.Sex, map[string]string{"F": "Féminin", "M": "Masculin", "U": "Inconnu"}[p.Traits.Sex]
-		if sex == "U" {
-			sex = "UN"
-		}
-		w.code("administrativeGenderCode", dmp.Code{Code: sex, System: "2.16.840.1.113883.5.1", Display: display})
+		display := map[string]string{"F": "Féminin", "M": "Masculin", "U": "Inconnu"}[p.Traits.Sex]
+		w.code("administrativeGenderCode", dmp.Code{Code: ins.SexForCDA(p.Traits.Sex), System: "2.16.840.1.113883.5.1", Display: display})
 		if d := p.Traits.BirthDate; d != "" {
 			w.empty("birthTime", "value", string(bytes.ReplaceAll([]byte(d), []byte("-"), nil)))
 		}

@@ -15,7 +15,7 @@ const (
 // personNames are the names of people other than the patient.
 var personNames = []string{
 	assignedAuthor + "/assignedPerson/name", signer + "/assignedPerson/name", "authenticator/assignedEntity/assignedPerson/name",
-	"dataEnterer/assignedEntity/assignedPerson/name", "informant/assignedEntity/assignedPerson/name", "informant/relatedEntity/relatedPerson/name",
+	"informant/assignedEntity/assignedPerson/name", "informant/relatedEntity/relatedPerson/name",
 	"informationRecipient/intendedRecipient/informationRecipient/name", participantAt + "/associatedPerson/name",
 	performer + "/assignedPerson/name", encounter + "/responsibleParty/assignedEntity/assignedPerson/name",
 	encounter + "/encounterParticipant/assignedEntity/assignedPerson/name",
@@ -26,13 +26,14 @@ var titled = []string{
 	assignedAuthor + "/assignedPerson/name", signer + "/assignedPerson/name", performer + "/assignedPerson/name",
 	encounter + "/responsibleParty/assignedEntity/assignedPerson/name", encounter + "/encounterParticipant/assignedEntity/assignedPerson/name",
 	"authenticator/assignedEntity/assignedPerson/name", participantAt + "/associatedPerson/name", "informant/relatedEntity/relatedPerson/name",
+	"informant/assignedEntity/assignedPerson/name", "informationRecipient/intendedRecipient/informationRecipient/name",
 }
 
 // organisations are the structures whose identifier is checked nationally.
 var organisations = []string{
 	assignedAuthor + "/representedOrganization/id", signer + "/representedOrganization/id", "authenticator/assignedEntity/representedOrganization/id",
-	"dataEnterer/assignedEntity/representedOrganization/id", "informant/assignedEntity/representedOrganization/id",
-	"informationRecipient/intendedRecipient/receivedOrganization/id", participantAt + "/scopingOrganization/id",
+	"informant/assignedEntity/representedOrganization/id",
+	"informationRecipient/intendedRecipient/receivedOrganization/id",
 	performer + "/representedOrganization/id", encounter + "/responsibleParty/assignedEntity/representedOrganization/id",
 	encounter + "/encounterParticipant/assignedEntity/representedOrganization/id",
 }
@@ -59,15 +60,17 @@ var actorRules = []Rule{
 		in(dmp.SetJ01, "code", assignedAuthor+"/code", signer+"/code", participantAt+"/code", performer+"/code"),
 	with("P08", FaultStructure, "Une personne n'a pas un nom, et un seul.", "Renseignez name avec family.",
 		"remove author/assignedAuthor/assignedPerson/name", "twice author/assignedAuthor/assignedPerson/name", "remove author/assignedAuthor/assignedPerson/name/family",
-		"remove informant/relatedEntity/relatedPerson/name").each(func(n *node) bool {
+		"remove informant/relatedEntity/relatedPerson/name", "remove legalAuthenticator/assignedEntity/assignedPerson/name/family").each(func(n *node) bool {
 		named := 0
 		for _, c := range n.all("name") {
-			if c.one("family") != nil {
+			if c.one("family") != nil && (!c.null() || !n.under("legalAuthenticator")) {
 				named++
 			}
 		}
-		return named != 1
-	}, assignedAuthor+"/assignedPerson", "informant/assignedEntity/assignedPerson", "informant/relatedEntity/relatedPerson"),
+		return named != 1 && !(n.is("associatedPerson") && n.one("name") == nil)
+	}, assignedAuthor+"/assignedPerson", "informant/assignedEntity/assignedPerson", "informant/relatedEntity/relatedPerson", signer+"/assignedPerson",
+		"authenticator/assignedEntity/assignedPerson", participantAt+"/associatedPerson",
+		encounter+"/responsibleParty/assignedEntity/assignedPerson", encounter+"/encounterParticipant/assignedEntity/assignedPerson"),
 	with("P09", FaultStructure, "Le nom d'une personne répète une de ses parties.", "Gardez un family, un given, un prefix et un suffix au plus.",
 		"twice author/assignedAuthor/assignedPerson/name/family", "twice author/assignedAuthor/assignedPerson/name/given",
 		"twice legalAuthenticator/assignedEntity/assignedPerson/name/prefix", "twice participant/associatedEntity/associatedPerson/name/suffix",
@@ -147,10 +150,9 @@ var actorRules = []Rule{
 		},
 	},
 	with("P35", FaultValueSet, "Le cadre d'exercice d'un signataire ou d'un informateur n'est pas dans JDV_J04.", "Choisissez un code de JDV_J04-XdsPracticeSettingCode-CISIS, ou retirez standardIndustryClassCode.",
-		"set legalAuthenticator/assignedEntity/representedOrganization/standardIndustryClassCode/@code ZZ99",
-		"set dataEnterer/assignedEntity/representedOrganization/standardIndustryClassCode/@code ZZ99").
+		"set legalAuthenticator/assignedEntity/representedOrganization/standardIndustryClassCode/@code ZZ99").
 		in(dmp.SetJ04, "code", signer+"/representedOrganization/standardIndustryClassCode",
-			"informant/assignedEntity/representedOrganization/standardIndustryClassCode", "dataEnterer/assignedEntity/representedOrganization/standardIndustryClassCode"),
+			"informant/assignedEntity/representedOrganization/standardIndustryClassCode"),
 
 	with("P40", FaultValueSet, "Le lien de la personne n'est pas admis.", "Utilisez ECON, NOK, CON, CAREGIVER ou PAT.",
 		"set informant/relatedEntity/@classCode GUARD").each(outsideOf("classCode", "ECON", "NOK", "CON", "CAREGIVER", "PAT"), "informant/relatedEntity"),

@@ -115,7 +115,7 @@ var actRules = []Rule{
 	with("E36", FaultValueSet, "Le secteur d'activité du lieu n'est pas dans JDV_J02.", "Choisissez un code de JDV_J02-XdsHealthcareFacilityTypeCode-CISIS.",
 		"set "+facility+"/code/@code ZZ99", "set "+facility+"/code/@code SA99").in(dmp.SetJ02, "code", facility+"/code"),
 	with("E37", FaultStructure, "L'identifiant d'une prise en charge n'a pas de racine.", "Renseignez encompassingEncounter/id/@root.",
-		"unset "+encounter+"/id/@root").attrs("root", encounter+"/id"),
+		"unset "+encounter+"/id/@root").each(func(n *node) bool { return n.get("root") == "" }, encounter+"/id"),
 	with("E38", FaultStructure, "Un professionnel de la prise en charge n'est pas identifié, une fois, par un numéro national.",
 		"Renseignez assignedEntity/id une fois avec la racine 1.2.250.1.71.4.2.1 et son extension.",
 		"set "+encounter+"/responsibleParty/assignedEntity/id/@root 1.2.3", "twice "+encounter+"/encounterParticipant/assignedEntity/id",

@@ -9,7 +9,7 @@ import (
 )
 
 // rules is the rule table. The order is that of the findings.
-var rules = slices.Concat(doorRules, headerRules, actorRules, actRules, typeRules, insRules, bodyRules, schemaRules())
+var rules = slices.Concat(doorRules, headerRules, actorRules, actRules, typeRules, formRules, insRules, bodyRules, schemaRules())
 
 var ruleIndex = func() map[string]int {
 	m := make(map[string]int, len(rules))

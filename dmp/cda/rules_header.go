@@ -146,9 +146,9 @@ var headerRules = []Rule{
 	{
 		ID: "T40", Code: FaultTelecom, Severity: Error, XPath: "//telecom", Source: SourceStructure,
 		FR:  "Une coordonnée télécom n'a ni préfixe et valeur, ni un nullFlavor seul parmi UNK, NASK, ASKU, NAV et MSK.",
-		Fix: "Écrivez value=\"tel:…\" (ou fax, mailto, http, ftp, mllp), ou nullFlavor=\"UNK\" sans autre attribut.",
+		Fix: "Écrivez value=\"tel:…\" sans espace (ou fax, mailto, http, ftp, mllp), ou nullFlavor=\"UNK\" sans autre attribut.",
 		Mutants: []string{
-			"set recordTarget/patientRole/telecom/@value abc", "set recordTarget/patientRole/telecom/@value sip:1", "set recordTarget/patientRole/telecom/@value tel:",
+			"set recordTarget/patientRole/telecom/@value abc", "set recordTarget/patientRole/telecom/@value sip:1", "set recordTarget/patientRole/telecom/@value tel:", "set recordTarget/patientRole/telecom/@value tel:01 23 45 67 89",
 			"set recordTarget/patientRole/telecom/@nullFlavor UNK", "unset recordTarget/patientRole/telecom/@value",
 			"replace recordTarget/patientRole/telecom <telecom nullFlavor=\"OTH\"/>", "set author/assignedAuthor/telecom/@value 0100000001",
 		},
@@ -269,9 +269,17 @@ func badTelecom(n *node) bool {
 	prefix, rest, _ := strings.Cut(value, ":")
 	switch prefix {
 	case "tel", "fax", "mailto", "http", "ftp", "mllp":
-		return !hasValue || rest == ""
+		return !hasValue || rest == "" || strings.ContainsFunc(value, notURI)
 	}
 	return true
+}
+
+// addressOnce are the parts that an address may hold once.
+var addressOnce = strings.Fields("country state city postalCode county houseNumber houseNumberNumeric streetName streetNameType additionalLocator unitID postBox precinct")
+
+// notURI tells whether a URI must write a character in another way: "tel:01 23".
+func notURI(r rune) bool {
+	return r <= ' ' || r > '~' || strings.ContainsRune("<>\"{}|\\^`", r)
 }
 
 // badAddress tells whether an address repeats a part.
@@ -279,7 +287,7 @@ func badAddress(n *node) bool {
 	if lines := n.all("streetAddressLine"); len(lines) > 0 {
 		return len(lines) > 7
 	}
-	for _, part := range strings.Fields("country state city postalCode county houseNumber houseNumberNumeric streetName streetNameType additionalLocator unitID postBox precinct") {
+	for _, part := range addressOnce {
 		if len(n.all(part)) > 1 {
 			return true
 		}

@@ -4,19 +4,21 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/passerelle-sante/passerelle/dmp"
 )
 
 // typeRules are what the national schematron asks of the data types of the
 // header (ART-DECOR DTr1), beyond their schema.
 var typeRules = []Rule{
 	typeRule("D01", FaultStructure, "Un nullFlavor accompagne une valeur : un autre attribut, un texte ou un élément.",
-		"Retirez nullFlavor, ou ne laissez que lui.", func(n *node, _ string) bool { return contradicted(n) },
-		"set recordTarget/@nullFlavor UNK", "set recordTarget/patientRole/patient/name/given/@nullFlavor NA", "set realmCode/@nullFlavor UNK",
+		"Retirez nullFlavor, ou ne laissez que lui.", func(n *node, typeName string) bool { return contradicted(n) && judgedNull(n, typeName) },
+		"set recordTarget/patientRole/@nullFlavor UNK", "set recordTarget/patientRole/patient/name/given/@nullFlavor NA", "set realmCode/@nullFlavor UNK",
 		"set recordTarget/patientRole/addr/city/@nullFlavor UNK", "set id/@nullFlavor UNK"),
 	typeRule("D02", FaultStructure, "Un identifiant n'a ni root ni nullFlavor, ou son root n'est ni un OID ni un UUID.",
 		"Renseignez root avec un OID (1.2.250…) ou un UUID.", func(n *node, typeName string) bool {
 			root, ok := n.attr("root")
-			return typeName == "II" && (!ok && !n.null() || ok && ruidForm.MatchString(root) && !uuidForm.MatchString(root))
+			return typeName == "II" && !looseID(n) && (!ok && !n.null() || ok && ruidForm.MatchString(root) && !uuidForm.MatchString(root))
 		},
 		"unset templateId[3]/@root", "set setId/@root abc-DEF", "set recordTarget/patientRole/id[2]/@root abc"),
 	typeRule("D03", FaultStructure, "Un identifiant figure deux fois au même endroit.", "Gardez-le une fois.", func(n *node, typeName string) bool {
@@ -90,6 +92,39 @@ func contradicted(n *node) bool {
 	return true
 }
 
+// judgedNull tells whether the schematron looks at a nullFlavor there: on the
+// data types that it types, and at any depth of some roles.
+func judgedNull(n *node, typeName string) bool {
+	if n.under(nullable...) || n.under("assignedEntity", "relatedEntity") && n.under("informant") {
+		return true
+	}
+	switch typeName {
+	case "II", "CD", "CE", "CS", "TS", "INT", "IVL", "TEL", "ST", "AD", "ADXP", "Free":
+		return !n.under(unjudged...)
+	case "PN", "ON":
+		return judgedForm(n, typeName)
+	case "ENXP":
+		return judgedForm(n.parent, "PN") && n.parent.is("name") || judgedForm(n.parent, "ON") && !n.parent.under("assignedPerson")
+	}
+	return false
+}
+
+// looseTranslation tells whether n is a translation whose system nobody asks
+// for: the schematron does so under an act, a function and a facility only.
+func looseTranslation(n *node) bool {
+	if !n.is("translation") {
+		return false
+	}
+	code := n.parent
+	return !(code.is("functionCode") && code.under("participant")) && !(code.is("code") && (code.parent.is("serviceEvent") || code.parent.is("healthCareFacility")))
+}
+
+// looseID tells whether n is an identifier of a structure that is not national,
+// where the schematron looks at national ones only.
+func looseID(n *node) bool {
+	return (n.parent.is("representedOrganization") || n.parent.is("receivedOrganization")) && n.get("root") != dmp.OIDOrganisation && !n.under("performer", "responsibleParty")
+}
+
 // repeated tells whether a sibling carries the same identifier.
 func repeated(n *node) bool {
 	root, ok := n.attr("root")
@@ -114,7 +149,7 @@ func coherent(n *node) bool {
 	has := func(name string) bool { _, ok := n.attr(name); return ok }
 	switch {
 	case !n.null() && !has("code") && n.one("originalText") == nil,
-		!has("codeSystem") && (has("code") || has("codeSystemName") || has("codeSystemVersion")),
+		!has("codeSystem") && (has("code") && !looseTranslation(n) || has("codeSystemName") || has("codeSystemVersion")),
 		has("displayName") && !has("code"),
 		n.is("translation") && (n.null() || has("codeSystem") && !has("code")):
 		return false

@@ -11,7 +11,7 @@ import (
 
 // RuleSetVersion is the version of the rules. It changes with any change of what
 // a rule means.
-const RuleSetVersion = "2026.11.2"
+const RuleSetVersion = "2026.11.3"
 
 // RuleSet names the rules in every verdict: their version, and a fingerprint of
 // the rule table, of the schema and of the value sets, which changes with any
