@@ -83,7 +83,14 @@ func checkFile(path string, e *env) ([]string, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, usageError{err}
 		}
-		return []string{said(err)}, nil //nolint:nilerr // an unreadable configuration is what is judged
+		var lines *misreadError
+		if !errors.As(err, &lines) {
+			return []string{said(err)}, nil //nolint:nilerr // an unreadable configuration is what is judged
+		}
+		if cfg.Environment == "" && cfg.Data == "" && len(cfg.Establishments) == 0 {
+			return lines.lines, nil
+		}
+		return append(lines.lines, cfg.problems(e.clock())...), nil
 	}
 	return cfg.problems(e.clock()), nil
 }

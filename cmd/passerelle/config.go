@@ -150,8 +150,12 @@ func loadConfig(path string) (Config, error) {
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
+	var misread error
 	if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-		return c, fmt.Errorf("%s : %w", path, err)
+		lines, read := yamlProblems(err)
+		if misread = (&misreadError{path, lines}); !read {
+			return c, misread
+		}
 	}
 	c.defaults()
 	base := filepath.Dir(path)
@@ -160,7 +164,7 @@ func loadConfig(path string) (Config, error) {
 			*p = filepath.Join(base, *p)
 		}
 	}
-	return c, nil
+	return c, misread
 }
 
 func (c *Config) paths() []*string {
@@ -240,6 +244,7 @@ func (c *Config) problems(now time.Time) []string {
 	p := &problemList{}
 	p.oneOf("environment", c.Environment, envProduction, envTest, envSandbox)
 	p.require("data", c.Data)
+	p.folder("data", c.Data)
 	c.gatewayProblems(p, now)
 	c.establishmentProblems(p)
 	c.hl7Problems(p, now)
@@ -273,7 +278,6 @@ func (c *Config) problems(now time.Time) []string {
 	if c.Storage.ReserveMiB < 0 {
 		p.add("storage.reserve_mib", "nombre positif attendu")
 	}
-	c.registerProblems(p)
 	c.listenProblems(p)
 	if c.Delivery.Workers < 1 || c.Delivery.Workers > 64 {
 		p.add("delivery.workers", "entre 1 et 64")
@@ -495,6 +499,22 @@ func (p *problemList) add(at, text string) { p.list = append(p.list, at+" : "+te
 func (p *problemList) require(at, value string) {
 	if value == "" {
 		p.add(at, "valeur obligatoire")
+	}
+}
+
+// folder says why a folder that may not exist yet could not be made.
+func (p *problemList) folder(at, path string) {
+	for path != "" {
+		info, err := os.Stat(path)
+		if err == nil && !info.IsDir() {
+			p.add(at, path+" est un fichier ; un dossier est attendu")
+		}
+		// Beneath a file nothing exists either: the error is another one there.
+		parent := filepath.Dir(path)
+		if err == nil || parent == path {
+			return
+		}
+		path = parent
 	}
 }
 

@@ -24,7 +24,7 @@ var (
 		" or ", " ou ", " and ", " et ")
 	helpWords = strings.NewReplacer(
 		"Usage: ", "Usage : ", "\nArguments:\n", "\nArguments :\n", "\nFlags:\n", "\nOptions :\n", "\nCommands:\n", "\nCommandes :\n",
-		"[flags]", "[options]", "<command>", "<commande>",
+		"[<file>]", "[<fichier>]", "<file>", "<fichier>", "[flags]", "[options]", "<command>", "<commande>",
 		`Run "passerelle <command> --help" for more information on a command.`, "L'aide d'une commande : passerelle <commande> --help")
 )
 
@@ -46,10 +46,22 @@ func frenchHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	return err
 }
 
+// pairWords are those of crypto/tls about a certificate and its key.
+var pairWords = strings.NewReplacer(
+	"tls: private key does not match public key", "la clé n'est pas celle du certificat",
+	"tls: private key type does not match public key type", "la clé n'est pas celle du certificat",
+	"tls: failed to find any PEM data in certificate input", "aucun certificat PEM dans ce fichier",
+	"tls: failed to find any PEM data in key input", "aucune clé PEM dans le fichier de la clé",
+	"tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched",
+	"ce fichier est une clé : certificat et clé sont sans doute inversés",
+	"tls: found a certificate rather than a key in the PEM for the private key",
+	"le fichier de la clé est un certificat : certificat et clé sont sans doute inversés",
+	"tls: failed to parse private key", "clé illisible : chiffrée, ou d'un type inconnu")
+
 // said is the text of an error, without the English of the system about a file or
 // an address.
 func said(err error) string {
-	text := err.Error()
+	text := pairWords.Replace(err.Error())
 	var p *fs.PathError
 	if errors.As(err, &p) {
 		cause := p.Err.Error()
@@ -60,6 +72,8 @@ func said(err error) string {
 			cause = "accès refusé"
 		case errors.Is(p.Err, fs.ErrExist):
 			cause = "existe déjà"
+		case errors.Is(p.Err, syscall.EISDIR):
+			cause = "c'est un dossier ; un fichier est attendu"
 		}
 		text = strings.ReplaceAll(text, p.Error(), p.Path+" : "+cause)
 	}

@@ -40,7 +40,7 @@ func TestFrenchCommandLine(t *testing.T) {
 		{"fail/no such configuration", "serve --config " + absent, 2, absent + " : fichier ou dossier introuvable"},
 		{"fail/nobody listens", "hl7 send --to " + refused + " " + present, 3, present + " : aucun acquittement de " + refused + " : "},
 		{"fail/nobody listens, why", "hl7 send --to " + refused + " " + present, 3, "rien n'écoute à l'adresse " + refused},
-		{"ok/help", "ins batch --help", 0, "Usage : passerelle ins batch --out=STRING <file> [options]"},
+		{"ok/help", "ins batch --help", 0, "Usage : passerelle ins batch --out=STRING <fichier> [options]"},
 		{"ok/sections", "ins batch --help", 0, "\nOptions :\n  -h, --help "},
 		{"ok/the help of help", "ins batch --help", 0, " Montre cette aide.\n"},
 		{"ok/commands", "--help", 0, "L'aide d'une commande : passerelle <commande> --help"},
