@@ -198,4 +198,5 @@ type Deposited struct {
 	Locations []string // location of each document, Resource/id[/_history/v]
 	Binaries  []string // location of the bytes of each document; empty when the DMP gives none
 	Warnings  []string // codes of warnings returned by the DMP
+	Status    string   // HTTP status of the first document, 201
 }

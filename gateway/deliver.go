@@ -285,7 +285,8 @@ func cause(err error) error {
 
 // result is what one attempt found.
 type result struct {
-	err       error // nil: the other side did it
+	err       error  // nil: the other side did it
+	ack       string // what it answered then; an error has its own
 	warning   string
 	waiting   time.Time     // not zero: handed over, a report is expected until then
 	retry     time.Duration // not zero: the wait before the next attempt, instead of the backoff
@@ -303,7 +304,7 @@ func (d *Deliverer) settlement(del lease, r result) Settlement {
 	now := g.Clock()
 	s := Settlement{Delivery: del.ID, Holder: del.holder, Sent: r.sent || del.Sent && !r.unsent, State: Done, Documents: r.fates}
 	outcome := OutcomeOK
-	ack := ""
+	ack := r.ack
 	if r.err != nil {
 		f := fault.From(r.err)
 		s.Code = f.Code
@@ -406,6 +407,13 @@ func stepOf(del Delivery) string {
 	return del.Destination
 }
 
+// What the other side answers when it did what was asked: an application has one
+// MSA-1 for that, an operator one reply to the end of DATA (RFC 5321 §4.3.2).
+const (
+	ackApplication = "AA"
+	ackOperator    = "250"
+)
+
 // ackCode is what the other side answered, when the error knows it.
 func ackCode(err error) string {
 	var a interface{ AckCode() string }
@@ -425,5 +433,5 @@ func (d *Deliverer) toHospital(ctx context.Context, del lease) result {
 		return result{err: err}
 	}
 	err := d.Hospital.Notify(ctx, *del.Notice)
-	return result{err: err, sent: true}
+	return result{err: err, sent: true, ack: ackApplication}
 }

@@ -144,6 +144,7 @@ func (d *Deliverer) deposit(ctx context.Context, del lease, w request, r *result
 	d.Gateway.step(StepRequested, del.Submission)
 	done, err := d.Archive.Deposit(ctx, lot)
 	if err == nil {
+		r.ack = done.Status
 		// Where the lot went stands with the delivery before its outcome does: who
 		// waits for the outcome finds both.
 		err = d.Gateway.Journal.MarkSent(ctx, del.ID, del.holder, locations(done))

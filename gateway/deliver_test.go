@@ -56,7 +56,7 @@ func (a *archive) Deposit(_ context.Context, d dmp.Deposit) (dmp.Deposited, erro
 		}
 		a.lots = append(a.lots, d.LotID.String())
 	}
-	return dmp.Deposited{}, take(&a.after)
+	return dmp.Deposited{Status: "201"}, take(&a.after)
 }
 
 func (a *archive) Find(_ context.Context, _ dmp.Caller, _ ins.Identity, id dmp.ID) (*dmp.Held, error) {
@@ -185,6 +185,25 @@ func (r *route) outcomes(id string) (all []string) {
 		}
 	}
 	return all
+}
+
+// Regression: what the other side answered stood in the journal for refusals only
+// (found by the audit of issue 2, 2026-11-22).
+func TestAnswersAreKept(t *testing.T) {
+	r := newRoute(t)
+	d := r.accept(inbound("M1", testdata.CDAOptions{}))
+	r.settle(r.d, d.Submission)
+	events, err := r.Journal.Events(t.Context(), d.Submission, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers := map[string]string{}
+	for _, e := range events {
+		answers[e.Step] = e.AckCode
+	}
+	if answers[gateway.DestinationDMP] != "201" || answers[gateway.DestinationZAM] != "AA" {
+		t.Errorf("%v", answers)
+	}
 }
 
 func TestDelivery(t *testing.T) {

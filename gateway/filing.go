@@ -54,7 +54,7 @@ func (d *Deliverer) toApplication(ctx context.Context, del lease) result {
 		r.err = err
 		return r
 	}
-	r.sent = true
+	r.sent, r.ack = true, ackApplication
 	for _, row := range v.rows {
 		if r.err = d.file(ctx, del, v, row); r.err != nil {
 			break

@@ -113,7 +113,7 @@ func (d *Deliverer) submit(ctx context.Context, del lease, composed *mss.Compose
 	d.Gateway.step(StepSubmitted, del.Submission)
 	posted = d.Mail.Operator.Submit(ctx, Posting{ID: del.inRound(del.ID), From: composed.From, To: composed.To, Raw: raw})
 	d.Gateway.step(StepPosted, del.Submission)
-	r.err, r.sent = posted.Err, posted.Err == nil || posted.Unknown
+	r.err, r.sent, r.ack = posted.Err, posted.Err == nil || posted.Unknown, ackOperator
 	r.unsent = !r.sent
 	if posted.Unknown {
 		r.err, r.retry = fault.New(FaultFateUnknown).Because(posted.Err), d.Mail.UnknownWait

@@ -114,5 +114,5 @@ func (d *Deliverer) toSoftware(ctx context.Context, del lease) result {
 		ControlID: noticeID("a47/"+del.Recipient+"/"+del.Remote, del.ID), Composed: del.Created, Establishment: del.Establishment,
 		Old: *tell.Old, Patient: history[i].Person.Record.Identity,
 	})
-	return result{err: err, sent: true}
+	return result{err: err, sent: true, ack: ackApplication}
 }

@@ -112,7 +112,7 @@ type Event struct {
 	Step        string
 	Outcome     string // ok, warning, retry, failed
 	Code        string // of the error table, when not ok
-	AckCode     string // what the other side answered: HTTP status, MSA-1, SMTP code
+	AckCode     string // what the other side answered, done or refused: HTTP status, MSA-1, SMTP code; empty when it was asked and had it already
 	Destination string
 	Recipient   string
 	Where       string // place of a warning or a refusal

@@ -131,6 +131,9 @@ func (c *Client) Deposit(ctx context.Context, d dmp.Deposit) (dmp.Deposited, err
 		if i == 0 {
 			out.Lot = location
 		} else {
+			if i == 1 {
+				out.Status = e.Response.Status[:min(3, len(e.Response.Status))]
+			}
 			out.Locations = append(out.Locations, location)
 		}
 	}

@@ -73,7 +73,7 @@ func TestClient(t *testing.T) {
 		must(t, err)
 		again, err := c.Deposit(ctx, deposit)
 		must(t, err)
-		if len(first.Locations) != 1 || fmt.Sprint(first) != fmt.Sprint(again) || !strings.HasPrefix(first.Lot, "List/") {
+		if len(first.Locations) != 1 || first.Status != "201" || fmt.Sprint(first) != fmt.Sprint(again) || !strings.HasPrefix(first.Lot, "List/") {
 			t.Errorf("%+v, %+v", first, again)
 		}
 		id = strings.Split(first.Locations[0], "/")[1]
