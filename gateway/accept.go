@@ -165,13 +165,20 @@ func (g *Gateway) commit(ctx context.Context, d Decision, s Submission, in Inbou
 	if err != nil {
 		return unavailable(d, err, receipt)
 	}
+	consents, merged, err := g.consents(ctx, in, s.Received)
+	if err != nil {
+		return unavailable(d, err, receipt)
+	}
+	if merged {
+		v.aside = append(v.aside, Note{Code: FaultConsentMerged, Where: patientWhere(in)})
+	}
 	s.Envelope, s.Key, s.State = envelope, keys.accepted, Done
 	d.Outcome = Accepted
 	if len(in.Documents) == 0 {
 		d.Outcome, s.State = Noted, Kept
 	}
 
-	e := Entry{Consents: g.consents(in, s.Received), Events: []Event{{Submission: s.ID, Time: s.Received, Step: EventAccepted, Outcome: OutcomeOK}}}
+	e := Entry{Consents: consents, Events: []Event{{Submission: s.ID, Time: s.Received, Step: EventAccepted, Outcome: OutcomeOK}}}
 	if v.asked && in.Patient.HasINS() {
 		e.Events = append(e.Events, Event{Submission: s.ID, Time: s.Received, Step: EventINSi, Outcome: OutcomeOK, AckCode: ins.Found})
 	}

@@ -52,19 +52,40 @@ type ConsentRow struct {
 // patient, so that a sender that knows one of them finds them. NA leaves none:
 // what was not collected withdraws nothing that was said before. A day in the
 // future would outlive every correction, and counts as the day of reception.
-func (g *Gateway) consents(in Inbound, received time.Time) (rows []ConsentRow) {
+//
+// A merge adds to them what counts of both its records, its day included, for
+// each identifier of both: they are one patient, and who opposed under either
+// number is opposed under the other. It tells whether it did.
+func (g *Gateway) consents(ctx context.Context, in Inbound, received time.Time) (rows []ConsentRow, merged bool, err error) {
+	if in.Message.Type == eventMerge && in.Prior != nil {
+		both := g.persons(in, in.Patient, *in.Prior)
+		row, err := g.Journal.Consent(ctx, both)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return nil, false, err
+		}
+		for _, p := range both {
+			if err == nil && p != row.Person {
+				rows = append(rows, ConsentRow{Person: p, Feeding: row.Feeding, At: row.At})
+			}
+		}
+		merged = len(rows) > 0
+	}
 	if !in.Consent.known() {
-		return nil
+		return rows, merged, nil
 	}
 	y, m, d := received.In(g.zone()).Date()
 	at := time.Date(y, m, d, 0, 0, 0, 0, time.UTC)
 	if said, err := time.Parse(time.DateOnly, in.Consent.FeedingDate); err == nil && said.Before(at) && said.Year() > 1900 {
 		at = said
 	}
-	for _, p := range g.persons(in, in.Patient) {
+	of := []ins.Identity{in.Patient}
+	if in.Message.Type == eventMerge && in.Prior != nil {
+		of = append(of, *in.Prior)
+	}
+	for _, p := range g.persons(in, of...) {
 		rows = append(rows, ConsentRow{Person: p, Feeding: in.Consent.Feeding, At: at})
 	}
-	return rows
+	return rows, merged, nil
 }
 
 func (c *Consent) known() bool {

@@ -34,6 +34,25 @@ type said struct {
 func TestOpposition(t *testing.T) {
 	local := []ins.LocalID{{Value: "900001", Authority: "990000028"}}
 	withoutINS := func(in *gateway.Inbound) { in.Patient = in.Patient.WithoutINS(); in.Patient.Local = local }
+	number := func(value string) ins.Identity {
+		return ins.Identity{Local: []ins.LocalID{{Value: value, Authority: "990000028"}}}
+	}
+	under := func(value string) func(*gateway.Inbound) {
+		return func(in *gateway.Inbound) {
+			in.Patient = in.Patient.WithoutINS()
+			in.Patient.Local = number(value).Local
+		}
+	}
+	sentUnder := func(value string) func(*gateway.Inbound) {
+		return func(in *gateway.Inbound) { in.Patient.Local = number(value).Local }
+	}
+	event := func(event, survivor, absorbed string) said {
+		return said{change: func(in *gateway.Inbound) {
+			under(survivor)(in)
+			prior := number(absorbed)
+			in.Message.Type, in.Prior, in.Consent = event, &prior, nil
+		}}
+	}
 	tests := []struct {
 		name   string
 		adt    []said
@@ -66,6 +85,23 @@ func TestOpposition(t *testing.T) {
 			in.Patient = in.Patient.WithoutINS()
 			in.Patient.Local = []ins.LocalID{{Value: "900001"}}
 		}}}, change: func(in *gateway.Inbound) { in.Patient.Local = []ins.LocalID{{Value: "900001"}} }, code: gateway.FaultOpposed},
+		// Found by the audit of issue 6, 2026-11-22: a merge lost the opposition.
+		{name: "ok/merge, opposition older than the answer of the survivor", adt: []said{{feeding: "IO", day: "2026-01-03", change: under("1")}, {feeding: "INO", day: "2026-01-04", change: under("2")},
+			event("ADT^A40", "2", "1")}, change: sentUnder("2")},
+		{name: "ok/merge, then withdrawn", adt: []said{{feeding: "IO", day: "2026-01-03", change: under("1")}, event("ADT^A40", "2", "1"), {feeding: "INO", day: "2026-01-04", change: under("2")}},
+			change: sentUnder("2")},
+		{name: "ok/merge of two other records", adt: []said{{feeding: "IO", change: under("1")}, event("ADT^A40", "2", "3")}, change: sentUnder("2"), aside: true},
+		{name: "ok/MRG of what is no merge", adt: []said{{feeding: "IO", change: under("1")}, event("ADT^A31", "2", "1")}, change: sentUnder("2"), aside: true},
+		{name: "fail/merge, the absorbed is opposed", adt: []said{{feeding: "IO", change: under("1")}, event("ADT^A40", "2", "1")}, change: sentUnder("2"), code: gateway.FaultOpposed},
+		{name: "fail/merge, twice", adt: []said{{feeding: "IO", change: under("1")}, event("ADT^A40", "2", "1"), event("ADT^A40", "3", "2")}, change: sentUnder("3"), code: gateway.FaultOpposed},
+		{name: "fail/merge, the absorbed is opposed since", adt: []said{{feeding: "INO", day: "2026-01-03", change: under("2")}, {feeding: "IO", day: "2026-01-04", change: under("1")},
+			event("ADT^A40", "2", "1")}, change: sentUnder("2"), code: gateway.FaultOpposed},
+		{name: "fail/merge, the survivor is opposed, sent under the absorbed", adt: []said{{feeding: "IO", change: under("2")}, event("ADT^A40", "2", "1")}, change: sentUnder("1"), code: gateway.FaultOpposed},
+		{name: "fail/merge that says the opposition itself", adt: []said{{feeding: "IO", change: func(in *gateway.Inbound) {
+			consent := in.Consent
+			event("ADT^A40", "2", "1").change(in)
+			in.Consent = consent
+		}}}, change: sentUnder("1"), code: gateway.FaultOpposed},
 		{name: "fail/nothing known, on hold", hold: true, code: gateway.FaultConsentUnknown},
 		{name: "fail/not collected, on hold", adt: []said{{feeding: "NA"}}, hold: true, code: gateway.FaultConsentUnknown},
 	}

@@ -100,8 +100,9 @@
 //     timeline alone says so: a warning in every answer would be read by nobody;
 //     accept.opposition: hold stops it.
 //   - What an ADT says is found again, inside one legal entity, by the INS
-//     (whatever its status) or by a local number of the same authority. Merges of
-//     identities (A40) are not followed for it.
+//     (whatever its status) or by a local number of the same authority. A merge
+//     (A40) gives the answer that counts, of the later day, to the identifiers
+//     of both records as they stand in PID-3 and MRG-1, and its timeline says so.
 //   - INSi is asked when the DMP or the patient's mailbox is, because these need an
 //     INS, whatever the document. A letter to professionals alone needs none: INSi
 //     is asked for a validated patient only, whose document is made here, and what
@@ -158,7 +159,9 @@
 // one. Of two first ADT at once the slower decides anew, so that they are one
 // person. Without a local number, an INS that is held under other traits or by
 // several teaches nothing. Two records of one house under one INS stay two, and
-// hold up filing until the house merges them (A40). What a document's message says teaches nothing,
+// hold up filing until the house merges them (A40): the record that survives then
+// had the INS of the one absorbed, so that a letter under it is proposed to a
+// person. What a document's message says teaches nothing,
 // and what leaves is never compared with what was learned.
 //
 // An identity that loses its INS or its qualification after QUAL is told to the

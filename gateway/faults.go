@@ -30,6 +30,7 @@ const (
 	FaultOpposed          = "GW-OPPOSED"
 	FaultConsentUnknown   = "GW-CONSENT-UNKNOWN"
 	FaultConsentUnlinked  = "GW-CONSENT-UNLINKED"
+	FaultConsentMerged    = "GW-CONSENT-MERGED"
 	FaultNoINSi           = "GW-NO-INSI"
 	FaultNoRegister       = "GW-NO-REGISTER"
 	FaultIdentityMany     = "GW-IDENTITY-MANY"

@@ -530,3 +530,33 @@ func TestFilingUnderTheRegister(t *testing.T) {
 		})
 	}
 }
+
+// A merge loses nothing of the record that it absorbs: the INS that it had leads
+// a letter to the record that survives, for a person to decide, and the timeline
+// says that the answer about the DMP is now that of both. Found by the audit of
+// issue 6, 2026-11-22.
+func TestMergeKeepsWhatTheAbsorbedRecordHad(t *testing.T) {
+	h := newHouse(t, func(g *gateway.Gateway) { withRegister(t, g) })
+	absorbed := adt("MK-1", "A28", "IPP-2", trois())
+	absorbed.Consent = &gateway.Consent{Feeding: gateway.Opposed}
+	h.accept(absorbed)
+	merge := adt("MK-2", "A40", "IPP-1", trois().WithoutINS())
+	merge.Prior = &ins.Identity{Local: []ins.LocalID{{Value: "IPP-2", Authority: "1.2.3"}}}
+	d := h.accept(merge)
+	survivor := held(t, h.Gateway, "IPP-1")
+	if had := survivor.Record.Former; !slices.Equal(had, []ins.Pair{{Matricule: trois().Matricule, OID: trois().OID}}) {
+		t.Errorf("%d former INS", len(had))
+	}
+	found, err := gateway.Held{Register: h.Register, File: candidates(nil)}.Candidates(t.Context(), house1.FINESSEJ, trois())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := ins.Policy{}.File(trois(), found)
+	if f.Code != ins.FaultFormer || len(f.Candidates) != 1 || !slices.Contains(found[f.Candidates[0]].Identity.Local, ins.LocalID{Value: "IPP-1", Authority: "1.2.3"}) {
+		t.Errorf("%s, %d candidates", f.Code, len(f.Candidates))
+	}
+	events, err := h.Journal.Events(t.Context(), d.Submission, 0)
+	if err != nil || !slices.ContainsFunc(events, func(e gateway.Event) bool { return e.Code == gateway.FaultConsentMerged }) {
+		t.Errorf("the answer that follows the merge is not in the timeline: %+v, %v", events, err)
+	}
+}

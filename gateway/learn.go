@@ -82,6 +82,7 @@ func (g *Gateway) learn(ctx context.Context, in Inbound, at time.Time) (changes 
 	e := ins.Event{
 		At: at, Actor: ins.Actor{ID: in.From.Application + "|" + in.From.Facility}, Reason: in.Message.Type + " " + in.Message.ControlID,
 	}
+	var former []ins.Pair // of the absorbed, their last INS too: a letter may still come under it
 	if in.Message.Type == eventMerge {
 		absorbed, err := g.Register.Known(ctx, in.Establishment.FINESSEJ, prior.Local)
 		if err != nil {
@@ -97,6 +98,7 @@ func (g *Gateway) learn(ctx context.Context, in Inbound, at time.Time) (changes 
 				return nil, err
 			}
 			changes = append(changes, c)
+			former = append(former, c.Person.Record.Former...)
 		}
 	}
 	// An A47 that names no other INS withdraws the one it names: that is more
@@ -110,7 +112,7 @@ func (g *Gateway) learn(ctx context.Context, in Inbound, at time.Time) (changes 
 		}
 		changes, p = append(changes, c), c.Person
 	}
-	e.Kind, e.Said, e.Corrected = ins.Assert, &said, in.DateCorrected
+	e.Kind, e.Said, e.Corrected, e.Former = ins.Assert, &said, in.DateCorrected, former
 	c, err := g.changed(p, e)
 	if err != nil {
 		return nil, err

@@ -93,6 +93,7 @@ type Event struct {
 	Corrected bool      `json:"corrected,omitempty"`
 	Attribute string    `json:"attribute,omitempty"`
 	Said      *Identity `json:"said,omitempty"`
+	Former    []Pair    `json:"former,omitempty"` // Assert of a merge: the INS of the records absorbed
 	Reason    string    `json:"reason,omitempty"` // words of the actor; stays in the house
 }
 
@@ -266,6 +267,15 @@ func (r *Record) remember(p Pair) {
 	}
 }
 
+// hadBefore keeps what an answer or a merge says that the person once had.
+func (r *Record) hadBefore(former []Pair) {
+	for _, p := range former {
+		if p.Matricule != "" && p.OID.Known() && len(r.Former) < maxFormer {
+			r.remember(p)
+		}
+	}
+}
+
 func (r Record) pair() Pair { return Pair{r.Identity.Matricule, r.Identity.OID} }
 
 // admissible asks of every event who and when.
@@ -357,11 +367,7 @@ func (rules Rules) retrieve(r *Record, e Event) error {
 	}
 	r.Identity.Traits, r.Trace, r.Corrected = traits, &t, false
 	// A document may still come under an INS that INSi has replaced (EXI REC 08).
-	for _, p := range t.Former {
-		if p.Matricule != "" && p.OID.Known() && len(r.Former) < maxFormer {
-			r.remember(p)
-		}
-	}
+	r.hadBefore(t.Former)
 	if e.Proof != nil {
 		return rules.control(r, e)
 	}
@@ -485,6 +491,7 @@ func (rules Rules) assert(r *Record, e Event) error {
 		trace, proof = nil, nil
 	}
 	r.Identity.Traits, r.Identity.Attributes, r.Corrected, r.Proof, r.Trace = said.Traits, attributes, e.Corrected, proof, trace
+	r.hadBefore(e.Former)
 	r.Identity.Local = slices.Clone(r.Identity.Local)
 	for _, l := range said.Local {
 		if !slices.Contains(r.Identity.Local, l) {

@@ -154,6 +154,14 @@ var gatewayRows = []Row{
 		FixFR: "Ajoutez en PID-3 l'INS avec son autorité, ou l'IPP (type PI).", FixEN: "Add the INS with its authority, or the local patient number (type PI), in PID-3.",
 	},
 	{
+		Code: "GW-CONSENT-MERGED", HTTP: 422, FHIR: "informational", HL7: refused906, SMTP: SMTP{550, "5.7.1"},
+		FR:           "Fusion : la dernière réponse du patient sur l'alimentation de son DMP (ZFA-9) vaut désormais pour les deux dossiers.",
+		EN:           "Merge: the last answer of the patient about the feeding of the DMP (ZFA-9) now holds for both records.",
+		FixFR:        "Rien à faire si cette réponse est la bonne ; sinon, envoyez sous le dossier conservé un ADT avec ZFA-9 (INO ou IO) et sa date.",
+		FixEN:        "Nothing to do if that answer is right; if not, send an ADT of the surviving record with ZFA-9 (INO or IO) and its date.",
+		Requirements: []string{"SC.DMP/ALI/PROG.10"},
+	},
+	{
 		Code: "GW-EXPIRED", HTTP: 504, FHIR: "timeout", HL7: refused906, SMTP: SMTP{550, "5.4.7"},
 		FR: "Envoi abandonné : le destinataire est resté indisponible trop longtemps.", EN: "Given up: the other side stayed unavailable for too long.",
 		FixFR: "Rétablissez la liaison, puis renvoyez le document.", FixEN: "Restore the link, then send the document again.",
