@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Batch judges many identities, one a line. The zero value asks the least:
@@ -42,7 +44,8 @@ const (
 // columns, in any order: matricule, oid, status, birth_name, first_given,
 // given_names, birth_date, sex, birth_place; others are ignored. The separator
 // is a semicolon if the first line holds one, else a comma. A matricule may be
-// grouped as people write it.
+// grouped as people write it. A line that is empty, separators or not, is no
+// identity; one that fills other columns only is an error.
 //
 // Memory does not grow with the number of lines. A line that is no record is an
 // error ([FaultLine]) and the next one is read; a line above 16 kB ends the run
@@ -79,6 +82,9 @@ func (b Batch) Run(ctx context.Context, w io.Writer, r io.Reader) (Summary, erro
 		case err == nil:
 			line, _ = lines.FieldPos(0)
 			line++ // the header was read apart
+			if !slices.ContainsFunc(record, func(f string) bool { return !blank(f) }) {
+				continue // an empty line, as a spreadsheet writes it
+			}
 			findings = b.judge(head, record)
 		case errors.Is(err, errLongRecord):
 			out.Flush()
@@ -168,6 +174,19 @@ func (b Batch) judge(head map[string]int, record []string) []Finding {
 			return strings.TrimSpace(record[i])
 		}
 		return ""
+	}
+	empty := true
+	for _, name := range batchColumns {
+		v := get(name)
+		// A quote that nobody closed swallows the lines that follow; other than
+		// UTF-8, every accent would pass for a name that INSi refuses.
+		if strings.ContainsAny(v, "\r\n") || !utf8.ValidString(v) {
+			return []Finding{{FaultLine, name, Error}}
+		}
+		empty = empty && v == ""
+	}
+	if empty {
+		return []Finding{{FaultIncomplete, TraitBirthName, Error}}
 	}
 	id := Identity{OID: OID(get(TraitOID)), Status: Status(get(TraitStatus)), Traits: Traits{
 		BirthName: get(TraitBirthName), FirstGiven: get(TraitFirstGiven), GivenNames: get(TraitGivenNames),

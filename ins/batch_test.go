@@ -39,6 +39,11 @@ func TestBatch(t *testing.T) {
 		{"ok/lines-as-an-editor-counts-them", ins.Batch{OID: ins.OIDNIR}, "matricule,oid\n\n180032B02040123,\n\nx\n\"abc\n\",\n180032B02040123,\n",
 			[][]string{{"3", "ok", ""}, {"5", "error", "INS-LINE@line"}, {"6", "error", "INS-FORM@matricule"}, {"8", "ok", ""}}, ins.Summary{Lines: 4, OK: 2, Errors: 2}},
 		{"ok/future", full, "birth_date\n2026-01-06\n2026-01-05\n", [][]string{{"2", "error", "INS-BIRTH-DATE@birth_date"}, {"3", "ok", ""}}, ins.Summary{Lines: 2, OK: 1, Errors: 1}},
+		// Found by the audit of issue 6, 2026-11-22.
+		{"ok/empty-lines-of-a-spreadsheet", ins.Batch{OID: ins.OIDNIR}, "matricule;sex\n;\n180032B02040123;M\n ; \n", [][]string{{"3", "ok", ""}}, ins.Summary{Lines: 1, OK: 1}},
+		{"ok/nothing-of-the-identity", ins.Batch{OID: ins.OIDNIR}, "ipp;matricule\n12;\n", [][]string{{"2", "error", "INS-INCOMPLETE@birth_name"}}, ins.Summary{Lines: 1, Errors: 1}},
+		{"ok/a-quote-that-nobody-closed", ins.Batch{}, "birth_name\n\"MARTIN\nDURAND\nPETIT\n", [][]string{{"2", "error", "INS-LINE@birth_name"}}, ins.Summary{Lines: 1, Errors: 1}},
+		{"ok/latin-1", ins.Batch{}, "birth_name\nL\xc9A\nL\u00c9A\n", [][]string{{"2", "error", "INS-LINE@birth_name"}, {"3", "ok", ""}}, ins.Summary{Lines: 2, OK: 1, Errors: 1}},
 		{"ok/no-line", full, "matricule", [][]string{}, ins.Summary{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

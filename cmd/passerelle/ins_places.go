@@ -34,7 +34,7 @@ func (c *insPlacesCmd) Run(e *env) error {
 		}
 		defer func() { _ = countries.Close() }()
 		if err := whole(c.Out, func(w io.Writer) error { return ins.BuildCOG(w, communes, countries) }); err != nil {
-			return usageError{err}
+			return usageError{fmt.Errorf("--communes ou --countries n'est pas le fichier attendu, voir « passerelle ins places --help » (%w)", err)}
 		}
 		c.File = c.Out
 	}
@@ -59,5 +59,9 @@ func loadPlaces(name string) (*ins.COG, error) {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	return ins.LoadCOG(f)
+	places, err := ins.LoadCOG(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s : table des communes et des pays illisible ; fabriquez-la par « passerelle ins places --communes … --countries … --out … » (%w)", name, err)
+	}
+	return places, nil
 }

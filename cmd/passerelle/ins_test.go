@@ -125,12 +125,12 @@ func TestINSPlaces(t *testing.T) {
 		{"ok/that of the program", []string{"places"}, 0, "@etalab/decoupage-administratif 6.0.0 (2026-03-09), from the code officiel géographique of INSEE; data under Licence Ouverte"},
 		{"ok/that of the program knows both", []string{"batch", people, "--out", "-"}, 0, "3,ok"},
 		{"fail/half of the sources", []string{"places", "--communes", communes, "--out", table}, exitUsage, "--countries"},
-		{"fail/not the sources", []string{"places", "--communes", countries, "--countries", countries, "--out", table}, exitUsage, "npm"},
+		{"fail/not the sources", []string{"places", "--communes", countries, "--countries", countries, "--out", table}, exitUsage, "n'est pas le fichier attendu"},
 		{"fail/not there", []string{"batch", people, "--out", "-", "--places", table}, exitUsage, "cog.gz"},
 		{"ok/made", []string{"places", "--communes", communes, "--countries", countries, "--out", table}, 0, "6 codes"},
 		{"ok/described", []string{"places", table}, 0, "6 codes"},
 		{"ok/used", []string{"batch", people, "--out", "-", "--places", table}, 0, "3,warning,INS-PLACE-UNKNOWN@birth_place"},
-		{"fail/no table", []string{"places", people}, exitUsage, "table of places"},
+		{"fail/no table", []string{"places", people}, exitUsage, "table des communes et des pays illisible"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out bytes.Buffer

@@ -290,6 +290,7 @@ func (m *Main) listenHTTP(run context.Context, alarms *gateway.Alarms, g *gatewa
 		Door: g, Journal: m.journal, Establishments: sites, Machines: machines, Closing: run.Done(), Notice: notice, Log: m.Log,
 	}
 	api.Trusted = m.trustedDomain
+	api.Clock, api.Environment = m.Clock, g.Settings.Environment
 	api.Places = sync.OnceValues(func() (*ins.COG, error) { return loadPlaces(c.Places) })
 	var err error
 	if api.Directory, err = m.directory(); err != nil {

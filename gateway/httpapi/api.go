@@ -71,13 +71,16 @@ type API struct {
 	DMP      *Upstream // nil: the DMP cannot be consulted through the gateway
 	// Trusted tells whether a domain is in the MSSanté trust space, as at the
 	// moment of sending; nil: no mail is configured.
-	Trusted   func(domain string) (bool, error)
-	Places    func() (*ins.COG, error) // advice on birth places; nil: none
-	Directory Directory                // nil: no Annuaire Santé is configured
-	Closing   <-chan struct{}          // closed when the gateway stops: streams end
-	Limits    Limits
-	Notice    string // said in every answer of a sandbox (header X-Passerelle-Environnement)
-	Log       *slog.Logger
+	Trusted func(domain string) (bool, error)
+	Places  func() (*ins.COG, error) // advice on birth places; nil: none
+	Clock   func() time.Time         // birth dates are judged against it; nil: they are not
+	// Environment refuses the OIDs that it may not meet; empty: none.
+	Environment ins.Environment
+	Directory   Directory       // nil: no Annuaire Santé is configured
+	Closing     <-chan struct{} // closed when the gateway stops: streams end
+	Limits      Limits
+	Notice      string // said in every answer of a sandbox (header X-Passerelle-Environnement)
+	Log         *slog.Logger
 
 	inHand, streams atomic.Int64
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/passerelle-sante/passerelle/gateway"
 	"github.com/passerelle-sante/passerelle/gateway/fault"
 	"github.com/passerelle-sante/passerelle/gateway/httpapi"
+	"github.com/passerelle-sante/passerelle/ins"
 	"github.com/passerelle-sante/passerelle/testdata"
 )
 
@@ -332,6 +333,10 @@ func TestIdentityCheck(t *testing.T) {
 		// Found by review, issue 6: only the batch looked places up.
 		{"ok/birth place of no table is told", edit(t, mustJSON(t, identity(testdata.Patients()[0])), "traits.birth_place", "2A020"), true, "INS-PLACE-UNKNOWN /traits/birth_place"},
 		{"ok/birth place before its time is told", `{"traits":{"birth_name":"DURAND","birth_date":"1990-07-01","birth_place":"97801"}}`, true, "INS-PLACE-DATE /traits/birth_place"},
+		// Found by the audit of issue 6, 2026-11-22: only the batch knew the day and
+		// the environment.
+		{"ok/born long ago is told", `{"traits":{"birth_date":"1869-12-31"}}`, true, "INS-BIRTH-DATE /traits/birth_date"},
+		{"fail/born in the future", `{"traits":{"birth_date":"2199-01-01"}}`, false, "INS-BIRTH-DATE /traits/birth_date"},
 		{"fail/provisional with a matricule", edit(t, mustJSON(t, identity(testdata.Patients()[0])), "status", "PROV"), false, "INS-NOT-QUALIFIED /status"},
 		{"fail/matricule without its OID", edit(t, mustJSON(t, identity(testdata.Patients()[0])), "oid", nil), false, ""},
 		{"fail/short matricule", edit(t, mustJSON(t, identity(testdata.Patients()[0])), "matricule", "2800763"), false, ""},
@@ -351,6 +356,14 @@ func TestIdentityCheck(t *testing.T) {
 			}
 		})
 	}
+	t.Run("fail/test identity in production", func(t *testing.T) {
+		w.api.Environment = ins.Production
+		a := w.do(w.machine, "POST", "/v1/identities/check", []byte(mustJSON(t, identity(testdata.Patients()[0]))), with("", "Content-Type", "application/json"))
+		if !strings.Contains(a.body, ins.FaultTestOID) || !strings.Contains(a.body, `"valid":false`) {
+			t.Error(a.body)
+		}
+	})
+	w.api.Environment = ""
 	for name, tt := range map[string]struct {
 		body, kind string
 		status     int

@@ -24,8 +24,8 @@ type IdentityFinding struct {
 	Severity string `json:"severity"` // error or warning
 }
 
-// checkIdentity is POST /v1/identities/check: the judgement of package ins, its
-// advice on the birth place, and no call to INSi. Nothing is kept.
+// checkIdentity is POST /v1/identities/check: the judgement of package ins, that
+// of the environment and of the day, advice on the birth place, and no call to INSi. Nothing is kept.
 func (a *API) checkIdentity(w http.ResponseWriter, r *http.Request, _ *caller) error {
 	body, err := readBody(r, maxSmall, "application/json")
 	if err != nil {
@@ -36,15 +36,21 @@ func (a *API) checkIdentity(w http.ResponseWriter, r *http.Request, _ *caller) e
 		return err
 	}
 	found := ins.Judge(id)
+	if a.Environment != "" && a.Environment.Check(id.OID) != nil {
+		found = append(found, ins.Finding{Code: ins.FaultTestOID, Where: ins.TraitOID, Severity: ins.Error})
+	}
+	// A date that is none was judged; the place is looked up all the same.
+	born, err := ins.ParseBirthDate(id.Traits.BirthDate)
+	if err != nil {
+		born = ins.BirthDate{}
+	}
+	if a.Clock != nil && born.Real() {
+		found = append(found, born.Check(a.Clock())...)
+	}
 	if a.Places != nil {
 		places, err := a.Places()
 		if err != nil {
 			return err
-		}
-		// A date that is none was judged; the place is looked up all the same.
-		born, err := ins.ParseBirthDate(id.Traits.BirthDate)
-		if err != nil {
-			born = ins.BirthDate{}
 		}
 		found = append(found, places.Judge(id.Traits.BirthPlace, born)...)
 	}

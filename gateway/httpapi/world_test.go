@@ -144,8 +144,8 @@ func newWorld(t *testing.T, o options) *world {
 	house := establishments()
 	machine := pair(t, w.info.TLS.MachineCert, w.info.TLS.MachineKey)
 	w.api = &httpapi.API{
-		Places: ins.EmbeddedCOG,
-		Door:   g, Journal: w.journal, Establishments: house, Machines: map[string][]string{httpapi.Fingerprint(machine.Certificate[0]): {house[0].FINESSGeo}},
+		Places: ins.EmbeddedCOG, Clock: w.now,
+		Door: g, Journal: w.journal, Establishments: house, Machines: map[string][]string{httpapi.Fingerprint(machine.Certificate[0]): {house[0].FINESSGeo}},
 		Closing: w.closing, Limits: o.limits, Notice: "sandbox", Log: log,
 	}
 	where := o.directory

@@ -156,8 +156,12 @@ func narrow(from, base criteria, given []string) []criteria {
 	var out []criteria
 	next := from
 	if from.given != strings.Join(given, " ") {
+		asked := from.given
+		if !slices.Contains(given, asked) {
+			asked = given[0] // in another writing
+		}
 		for _, g := range given {
-			if g != from.given {
+			if g != asked {
 				next.given += " " + g
 				out = append(out, next)
 			}

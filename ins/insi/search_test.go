@@ -60,6 +60,9 @@ func TestSearchOrder(t *testing.T) {
 			[]string{"HOUILLES/PIERRE/63220", "HOUILLES/PAUL/63220", "HOUILLES/JACQUES/63220", "HOUILLES/PIERRE PAUL JACQUES/63220", "HOUILLES/PIERRE/", "HOUILLES/PIERRE PAUL JACQUES/"}, insi.Several, false},
 		{"ok/other-writings", compound, nil, 20, []string{"D'ARC-MARTIN/JEAN CHRISTOPHE/", "D'ARC-MARTIN/PIERRE/", "D'ARC-MARTIN/JEAN CHRISTOPHE PIERRE/",
 			"D'ARC MARTIN/JEAN CHRISTOPHE/", "D ARC-MARTIN/JEAN CHRISTOPHE/", "DARC-MARTIN/JEAN CHRISTOPHE/", "D'ARC-MARTIN/JEAN-CHRISTOPHE/"}, insi.None, false},
+		// Found by the audit of issue 6, 2026-11-22: the first given name was sent twice.
+		{"ok/several-under-another-writing", compound, map[string]string{"D'ARC-MARTIN/JEAN-CHRISTOPHE/": "02"}, 20, []string{"D'ARC-MARTIN/JEAN CHRISTOPHE/", "D'ARC-MARTIN/PIERRE/", "D'ARC-MARTIN/JEAN CHRISTOPHE PIERRE/",
+			"D'ARC MARTIN/JEAN CHRISTOPHE/", "D ARC-MARTIN/JEAN CHRISTOPHE/", "DARC-MARTIN/JEAN CHRISTOPHE/", "D'ARC-MARTIN/JEAN-CHRISTOPHE/", "D'ARC-MARTIN/JEAN-CHRISTOPHE PIERRE/"}, insi.Several, false},
 		{"ok/limit", placed, nil, 3, []string{"HOUILLES/PIERRE/63220", "HOUILLES/PAUL/63220", "HOUILLES/JACQUES/63220"}, insi.None, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
