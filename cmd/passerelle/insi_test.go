@@ -256,6 +256,8 @@ func TestINSQuery(t *testing.T) {
 		{"ok/validated, by a professional", bySandbox, ask(me.BirthName, "--status", "VALI", "--as", "810000000001"), "", 0, ins.Display(me.Matricule)},
 		{"ok/JSON on the standard input", bySandbox, []string{"--json"}, stdin, 0, `"status":"QUAL"`},
 		{"ok/verification", bySandbox, ask(me.BirthName, "--matricule", me.Matricule, "--oid", me.OID), "", 0, "vont ensemble"},
+		// Found by the audit of issue 6, 2026-11-22: a key that INSi itself has wrong (row 23 of the edge cases) was not told.
+		{"ok/wrong key of INSi", bySandbox, []string{"--name", "HERMANN", "--first", "GATIEN", "--sex", "M", "--born", "1981-03-24"}, "", 0, ins.FaultKey},
 		{"fail/verification", bySandbox, ask("MARTIN", "--matricule", me.Matricule, "--oid", me.OID), "", exitWrong, "INSI-DISAGREES"},
 		{"fail/nobody", bySandbox, ask("MARTIN"), "", exitWrong, "INSI-NONE (erreur) : L'INSi ne trouve aucune identité"},
 		{"fail/several", bySandbox, []string{"--name", "DE VINCI", "--first", "LEONARDO", "--sex", "M", "--born", "2014-02-01", "--json"}, "", exitWrong, `"result":"02"`},

@@ -68,8 +68,8 @@ var insRows = []Row{
 		Code: "INS-KEY", Kind: Permanent, HTTP: 422, FHIR: "value",
 		HL7: HL7{"AE", "207", "905"}, SMTP: SMTP{550, "5.7.1"},
 		FR: "La clé de contrôle du matricule est fausse.", EN: "The control key of the matricule is wrong.",
-		FixFR: "Reprenez le matricule renvoyé par l'INSi ; ne recalculez pas la clé d'un matricule saisi à la main.",
-		FixEN: "Take the matricule that INSi returned; do not compute a key for one typed by hand.",
+		FixFR: "Reprenez le matricule renvoyé par l'INSi ; ne recalculez pas la clé d'un matricule saisi à la main. Si l'INSi elle-même renvoie cette clé, gardez l'INS tel quel : il ne sort pas de l'établissement tant qu'elle ne l'a pas corrigé.",
+		FixEN: "Take the matricule that INSi returned; do not compute a key for one typed by hand. If INSi itself returns this key, hold the INS as it is: it does not leave the house until INSi has corrected it.",
 	},
 	{
 		Code: "INS-OID", Kind: Permanent, HTTP: 422, FHIR: "value",
@@ -103,8 +103,8 @@ var insRows = []Row{
 		Code: "INS-LINE", Kind: Permanent, HTTP: 422, FHIR: "structure",
 		HL7: HL7{"AE", "207", "905"}, SMTP: SMTP{550, "5.7.1"},
 		FR: "Une ligne du fichier d'identités n'est pas lisible.", EN: "A line of the file of identities cannot be read.",
-		FixFR: "Fournissez un CSV en UTF-8 dont la première ligne nomme les colonnes (matricule, oid, birth_name…), avec le même nombre de champs sur chaque ligne.",
-		FixEN: "Give a CSV in UTF-8 whose first line names the columns (matricule, oid, birth_name…), with as many fields on every line.",
+		FixFR: "Fournissez un CSV en UTF-8 dont la première ligne nomme les colonnes (matricule, oid, birth_name…), avec le même nombre de champs sur chaque ligne et chaque guillemet refermé.",
+		FixEN: "Give a CSV in UTF-8 whose first line names the columns (matricule, oid, birth_name…), with as many fields on every line and every quote closed.",
 	},
 	{
 		Code: "INS-PROVISIONAL-NUMBER", Kind: Permanent, HTTP: 422, FHIR: "value",
@@ -138,9 +138,9 @@ var insRows = []Row{
 	{
 		Code: "INS-BIRTH-DATE", Kind: Permanent, HTTP: 422, FHIR: "value",
 		HL7: HL7{"AE", "207", "905"}, SMTP: SMTP{550, "5.7.1"},
-		FR: "La date de naissance n'est pas un jour du calendrier, ou elle est impossible.", EN: "The birth date is not a day of the calendar, or is impossible.",
-		FixFR:        "Complétez la date : jour inconnu, le 1er du mois ; mois inconnu, janvier ; les deux, le 31 décembre ; puis signalez-la comme corrigée.",
-		FixEN:        "Complete the date: day unknown, the 1st of the month; month unknown, January; both, 31 December; then mark it as corrected.",
+		FR: "La date de naissance n'est pas un jour du calendrier, est à venir, ou précède 1870.", EN: "The birth date is not a day of the calendar, is to come, or is before 1870.",
+		FixFR:        "Relisez-la sur le titre d'identité. Si elle y est incomplète, complétez-la : jour inconnu, le 1er du mois ; mois inconnu, janvier ; les deux, le 31 décembre ; puis signalez-la comme corrigée.",
+		FixEN:        "Read it again on the identity document. If it is incomplete there, complete it: day unknown, the 1st of the month; month unknown, January; both, 31 December; then mark it as corrected.",
 		Requirements: []string{"EXI ID 11", "EXI ID 12", "INS/va1.28"},
 	},
 	{

@@ -126,6 +126,12 @@ func NewIdentityAnswer(v gateway.INSiVerdict, lang string) IdentityAnswer {
 		out.Findings = append(out.Findings, IdentityFinding{finding(f.Row, f.Where, lang), "error"})
 	} else if v.Trace.INS != (ins.Pair{}) {
 		out.Identity = &v.Identity
+		// What INSi returned is kept verbatim, a wrong key too, which the gate then
+		// holds back: whoever takes it must know.
+		for _, found := range ins.Judge(v.Identity) {
+			f := placed(fault.New(found.Code).At(found.Where))
+			out.Findings = append(out.Findings, IdentityFinding{finding(f.Row, f.Where, lang), "warning"})
+		}
 	}
 	for _, d := range v.Differences {
 		f := fault.New(ins.FaultReplaced)
