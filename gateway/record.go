@@ -297,8 +297,8 @@ type Journal interface {
 	// identity after a later one.
 	Decide(ctx context.Context, r Ruling) error
 	// NextDue is the earliest time at which a delivery of the destination is
-	// due or a lease on one ends, those of sites named by except not counted as
-	// due; zero when there is none.
+	// due or a lease on one ends, those of sites named by except left out; zero
+	// when there is none.
 	NextDue(ctx context.Context, destination string, except ...string) (time.Time, error)
 
 	// Sweep removes kept bytes older than before that no row names.

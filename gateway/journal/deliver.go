@@ -248,7 +248,11 @@ func restate(ctx context.Context, tx *sqldb.Tx, submission int64, code string) e
 	return err
 }
 
-const nextLeaseQuery = `SELECT MIN(lease_until) FROM delivery WHERE destination = ? AND holder <> ''`
+// nextLeaseQuery is asked with n sites to leave out too: who leaves them out
+// would not take what a lease that ends there sets free, and would look in vain.
+func nextLeaseQuery(n int) string {
+	return `SELECT MIN(d.lease_until) FROM delivery AS d WHERE d.destination = ? AND d.holder <> ''` + without(n)
+}
 
 // nextFreeQuery is asked with n sites to leave out.
 func nextFreeQuery(n int) string {
@@ -261,12 +265,13 @@ func nextFreeQuery(n int) string {
 // looked again at its own time would look in vain, and often.
 func (j *Journal) NextDue(ctx context.Context, destination string, except ...string) (time.Time, error) {
 	var free, leased sql.NullInt64
+	args := append([]any{destination}, anys(except)...)
 	err := j.db.Read(ctx, func(tx *sqldb.Tx) error {
-		err := tx.QueryRow(ctx, nextFreeQuery(len(except)), append([]any{destination}, anys(except)...)...).Scan(&free)
+		err := tx.QueryRow(ctx, nextFreeQuery(len(except)), args...).Scan(&free)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		return tx.QueryRow(ctx, nextLeaseQuery, destination).Scan(&leased)
+		return tx.QueryRow(ctx, nextLeaseQuery(len(except)), args...).Scan(&leased)
 	})
 	switch {
 	case err != nil:
