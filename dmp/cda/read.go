@@ -16,6 +16,7 @@ const (
 	DefaultMaxBytes = 50 << 20
 	maxDepth        = 200
 	maxNodes        = 200_000 // elements kept: header and frame
+	maxKids         = 500     // of one element of the header, which rules compare with each other
 	maxAttrs        = 64      // attributes of one element
 )
 
@@ -203,7 +204,7 @@ func (p *parser) start() *Finding {
 	}
 	var n *node
 	if keep {
-		if p.nodes++; p.nodes > maxNodes {
+		if p.nodes++; p.nodes > maxNodes || parent != nil && !parent.is("section") && len(parent.kids) >= maxKids {
 			return p.fail(FaultTooDeep, nil)
 		}
 		n = p.node(parent)

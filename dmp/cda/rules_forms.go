@@ -161,9 +161,10 @@ func judgedPart(n *node) bool {
 
 // doubled tells whether a sibling says the same, or says something beside a null.
 func doubled(n *node, typeName string) bool {
-	for _, s := range n.parent.all(n.name.Local) {
+	said := words(n)
+	for _, s := range n.parent.kids {
 		switch {
-		case s == n:
+		case s == n, !s.is(n.name.Local):
 		case n.null() && !s.null():
 			return true
 		case typeName == "TEL":
@@ -172,7 +173,7 @@ func doubled(n *node, typeName string) bool {
 			if ok && given && s.get("use") == use && s.get("value") == value {
 				return true
 			}
-		case words(s) == words(n):
+		case words(s) == said:
 			return true
 		}
 	}

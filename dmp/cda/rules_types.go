@@ -132,8 +132,8 @@ func repeated(n *node) bool {
 		return false
 	}
 	extension, extended := n.attr("extension")
-	for _, s := range n.parent.all(n.name.Local) {
-		if s == n || s.get("root") != root {
+	for _, s := range n.parent.kids {
+		if s == n || !s.is(n.name.Local) || s.get("root") != root {
 			continue
 		}
 		if other, ok := s.attr("extension"); !extended || ok && other == extension {
