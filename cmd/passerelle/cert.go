@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -45,7 +46,7 @@ var uses = []struct {
 	{"insi", "insi.certificate", trust.INSiHuman},
 }
 
-// pemFile is what the files given hold, sorted. A key is only ever compared.
+// pemFiles is what the files given hold, sorted. A key is only ever compared.
 type pemFiles struct {
 	certs []held[*x509.Certificate]
 	keys  []held[crypto.Signer]
@@ -192,7 +193,7 @@ func (c *certCheckCmd) judge(cert held[*x509.Certificate], files *pemFiles, now 
 	t, x := c.Lang, cert.it
 	v := certVerdict{
 		File: cert.file, OK: true, Authority: x.IsCA, Subject: plain(x.Subject.String()), Issuer: plain(x.Issuer.String()), Serial: x.SerialNumber.Text(16),
-		From: x.NotBefore, Until: x.NotAfter, Days: int(x.NotAfter.Sub(now).Hours() / 24), Serves: []string{}, Notes: []string{}, Findings: []finding{},
+		From: x.NotBefore, Until: x.NotAfter, Days: int(math.Floor(x.NotAfter.Sub(now).Hours() / 24)), Serves: []string{}, Notes: []string{}, Findings: []finding{},
 	}
 	add := func(err error) {
 		f := t.wrong(err)

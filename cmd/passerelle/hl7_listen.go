@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -96,8 +97,12 @@ func (r *ear) Accept(_ context.Context, in gateway.Inbound, receipt gateway.Rece
 	h := hl7Notice{Received: r.e.clock(), Type: plain(in.Message.Type), ControlID: plain(in.Message.ControlID), From: plain(in.From.Application), Answer: r.Answer}
 	h.Text = r.Lang.heard(in)
 	if r.Out != "" {
-		h.File = filepath.Join(r.Out, fmt.Sprintf("%06d.er7", r.number))
-		if err := keepNew(h.File, in.Raw); err != nil {
+		name := func() string { return filepath.Join(r.Out, fmt.Sprintf("%06d.er7", r.number)) }
+		err := keepNew(name(), in.Raw)
+		for ; errors.Is(err, fs.ErrExist); err = keepNew(name(), in.Raw) { // of an earlier run
+			r.number++
+		}
+		if h.File = name(); err != nil {
 			fmt.Fprintln(r.e.err, "passerelle :", said(err))
 			h.File, h.Answer = "", "AR"
 		}

@@ -60,6 +60,11 @@ func TestHL7Listen(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			kept := t.TempDir()
+			// Found by the review of 2026-11-22: the numbers began again, and what an
+			// earlier run had kept made every message be answered AR.
+			if err := os.WriteFile(filepath.Join(kept, "000001.er7"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
 			ctx, stop := context.WithCancel(t.Context())
 			var out lockedBuffer
 			ended := make(chan int)
@@ -85,7 +90,7 @@ func TestHL7Listen(t *testing.T) {
 				b, _ := hl7v2.Exchange(ask, hl7v2.Target{Address: addr}, c.message, nil)
 				answer <- b
 			}()
-			until(`(000001\.er7)`) // the last thing that is told
+			until(`(000002\.er7)`) // the last thing that is told
 			if c.ack == nil {
 				hangUp()
 			}
@@ -108,7 +113,7 @@ func TestHL7Listen(t *testing.T) {
 				}
 			}
 			saysNobody(t, out.String())
-			if b, err := os.ReadFile(filepath.Join(kept, "000001.er7")); err != nil || !bytes.Equal(b, c.message) {
+			if b, err := os.ReadFile(filepath.Join(kept, "000002.er7")); err != nil || !bytes.Equal(b, c.message) {
 				t.Errorf("the message was not kept as it came: %v", err)
 			}
 		})

@@ -9,7 +9,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/passerelle-sante/passerelle/dmp"
@@ -266,7 +265,7 @@ func (c *xdmUnpackCmd) Run(e *env) error {
 		if err = errors.Join(err, f.Close()); err != nil {
 			return err
 		}
-		fmt.Fprintln(e.out, filepath.Join(c.Out, strings.ReplaceAll(d.Name, "/", string(filepath.Separator))))
+		fmt.Fprintln(e.out, filepath.Join(c.Out, filepath.FromSlash(plain(d.Name))))
 	}
 	return nil
 }
