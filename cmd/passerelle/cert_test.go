@@ -121,7 +121,7 @@ func TestCertCheck(t *testing.T) {
 	auto.Subject.OrganizationalUnit = []string{"1990000010"}
 	f.pair("insi", auto)
 	f.pair("manu", client("INSI-MANU"))
-	f.pair("vieux", dated(client("vieux"), -9*day, -day))
+	f.pair("vieux", dated(client("vieux"), -9*day, -time.Hour))
 	f.pair("futur", dated(client("futur"), day, 300*day))
 	f.pair("bientot", dated(client("bientôt"), -day, 10*day+time.Hour))
 	f.pair("signature", &x509.Certificate{Subject: pkix.Name{CommonName: "s"}, KeyUsage: x509.KeyUsageContentCommitment})
@@ -167,7 +167,7 @@ func TestCertCheck(t *testing.T) {
 		{"ok/sandbox", "bac.pem", 0, []string{"refusé en production"}},
 		{"ok/key that others can read", "bal.pem ouverte.key", 0, []string{"chmod 600 "}},
 		{"ok/English", "bal.pem bal.key ca.pem vide.crl --lang en", 0, []string{"bal.pem : usable", "364 days left", "not revoked, by "}},
-		{"fail/expired", "vieux.pem", exitWrong, []string{"TRUST-CERT-EXPIRED", "expiré", "    → "}},
+		{"fail/expired", "vieux.pem", exitWrong, []string{"TRUST-CERT-EXPIRED", ", expiré\n", "    → "}},
 		{"fail/not yet", "futur.pem", exitWrong, []string{"TRUST-CERT-NOT-YET"}},
 		{"fail/no usage of ours", "signature.pem", exitWrong, []string{"TRUST-CERT-ROLE", "aucun réglage"}},
 		{"fail/client as server", "bal.pem --for gateway", exitWrong, []string{"TRUST-CERT-ROLE"}},
