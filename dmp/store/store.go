@@ -206,7 +206,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	// Before anything else: opening the rest would disturb a running store.
 	s.lock, err = sqldb.Lock(filepath.Join(cfg.Dir, "lock"))
 	if errors.Is(err, sqldb.ErrLocked) {
-		return nil, refusals{fault.New(FaultLocked).Because(err)}
+		return nil, fault.New(FaultLocked).Because(err)
 	}
 	if err != nil {
 		return nil, err
