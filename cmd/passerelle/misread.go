@@ -21,7 +21,7 @@ func (m *misreadError) Error() string { return m.path + " : " + strings.Join(m.l
 var (
 	yamlUnknown = regexp.MustCompile(`^line (\d+): field (.+) not found in type .*$`)
 	yamlTwice   = regexp.MustCompile(`^line (\d+): mapping key "(.+)" already defined at line (\d+)$`)
-	yamlType    = regexp.MustCompile("(?s)^line (\\d+): cannot unmarshal .* into (.+)$")
+	yamlType    = regexp.MustCompile(`(?s)^line (\d+): cannot unmarshal .* into (.+)$`)
 	yamlSyntax  = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
 	yamlKinds   = []struct{ of, say string }{
 		{"time.Duration", "une durée (30s, 10m, 168h)"}, {"bool", "true ou false"}, {"int", "un nombre entier"},
