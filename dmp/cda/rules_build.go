@@ -14,6 +14,9 @@ import (
 
 // with sets what every rule has.
 func with(id, code, fr, fix string, mutants ...string) Rule {
+	for i := range mutants {
+		mutants[i] = plain(mutants[i])
+	}
 	return Rule{ID: id, Code: code, Severity: Error, FR: fr, Fix: fix, Source: SourceStructure, Mutants: mutants}
 }
 
@@ -26,8 +29,9 @@ func (r Rule) must(parent, child string) Rule {
 // (high -1: no limit).
 func (r Rule) count(parent, child string, low, high int) Rule {
 	r.XPath = xpathOf(parent, child)
+	at := route(parent)
 	r.check = func(d *checkup, hit func(*node)) {
-		for _, p := range d.at(parent) {
+		for _, p := range at(d.Document) {
 			n := 0
 			for _, c := range p.all(child) {
 				if !c.null() {
@@ -46,9 +50,10 @@ func (r Rule) count(parent, child string, low, high int) Rule {
 // empty.
 func (r Rule) attrs(names string, paths ...string) Rule {
 	r.XPath = xpathOf(paths[0], "@"+strings.Join(strings.Fields(names), " et @"))
+	places := routes(paths)
 	r.check = func(d *checkup, hit func(*node)) {
-		for _, path := range paths {
-			for _, n := range d.at(path) {
+		for _, at := range places {
+			for _, n := range at(d.Document) {
 				if n.null() {
 					continue
 				}
@@ -70,9 +75,10 @@ func (r Rule) in(set *dmp.ValueSet, attr string, paths ...string) Rule {
 	if r.Source == SourceStructure {
 		r.Source = SourceValueSets + " " + set.Name + " (" + set.Version + ")"
 	}
+	places := routes(paths)
 	r.check = func(d *checkup, hit func(*node)) {
-		for _, path := range paths {
-			for _, n := range d.at(path) {
+		for _, at := range places {
+			for _, n := range at(d.Document) {
 				if v, ok := n.attr(attr); ok && !set.Has(v) {
 					hit(n)
 				}
@@ -85,9 +91,10 @@ func (r Rule) in(set *dmp.ValueSet, attr string, paths ...string) Rule {
 // each: hit every element at one of the paths for which wrong is true.
 func (r Rule) each(wrong func(*node) bool, paths ...string) Rule {
 	r.XPath = xpathOf(paths[0], "")
+	places := routes(paths)
 	r.check = func(d *checkup, hit func(*node)) {
-		for _, path := range paths {
-			for _, n := range d.at(path) {
+		for _, at := range places {
+			for _, n := range at(d.Document) {
 				if wrong(n) {
 					hit(n)
 				}
@@ -100,35 +107,61 @@ func (r Rule) each(wrong func(*node) bool, paths ...string) Rule {
 // warn makes the rule a warning.
 func (r Rule) warn() Rule { r.Severity = Warning; return r }
 
-// at gives the elements at a path under ClinicalDocument; the document itself
-// for an empty one. A path that begins with // is that element anywhere in the
-// header.
-func (d *Document) at(path string) []*node {
-	switch {
-	case path == "":
-		return []*node{d.root}
-	case !strings.HasPrefix(path, "//"):
-		return d.root.all(path)
-	}
-	name := path[2:]
-	var found []*node
-	d.root.walk(func(n *node) bool {
-		switch {
-		case n.is(name):
-			found = append(found, n)
-		case n.is("component"):
-			return false // the header ends here
+// eachType: hit every typed element of the header for which wrong is true, be it
+// read by the schematron or not.
+func (r Rule) eachType(wrong func(n *node, typeName string) bool) Rule {
+	r.XPath = "//*"
+	r.check = func(d *checkup, hit func(*node)) {
+		for _, t := range d.typed {
+			if wrong(t.n, t.typeName) {
+				hit(t.n)
+			}
 		}
-		return true
-	})
-	return found
+	}
+	return r
+}
+
+// orRead adds every element that the schematron reads for which wrong is true.
+func (r Rule) orRead(wrong func(n *node, typeName string) bool) Rule {
+	before := r.check
+	r.check = func(d *checkup, hit func(*node)) {
+		said := map[*node]bool{}
+		before(d, func(n *node) { said[n] = true; hit(n) })
+		for _, t := range d.looked {
+			if !said[t.n] && wrong(t.n, t.typeName) {
+				said[t.n] = true
+				hit(t.n)
+			}
+		}
+	}
+	return r
+}
+
+// route gives the elements at a path under ClinicalDocument, with conditions;
+// the document itself for an empty one.
+func route(path string) func(*Document) []*node {
+	var steps []step
+	if path != "" {
+		steps = parsePath(path)
+	}
+	return func(d *Document) []*node {
+		var found []*node
+		d.root.follow(steps, func(n *node) { found = append(found, n) })
+		return found
+	}
+}
+
+func routes(paths []string) []func(*Document) []*node {
+	var out []func(*Document) []*node
+	for _, p := range paths {
+		out = append(out, route(p))
+	}
+	return out
 }
 
 func xpathOf(path, last string) string {
+	path = asXPath(path)
 	x := strings.TrimSuffix("/ClinicalDocument/"+path, "/")
-	if strings.HasPrefix(path, "//") {
-		x = path
-	}
 	if last != "" {
 		x += "/" + last
 	}

@@ -61,7 +61,7 @@ var doorRules = []Rule{
 		ID: "B04", Code: FaultTwoPatients, Severity: Blocking, XPath: "/ClinicalDocument/recordTarget",
 		FR:      "Le document désigne plusieurs patients : recordTarget figure plus d'une fois.",
 		Fix:     "Produisez un document par patient.",
-		Source:  SourceStructure,
+		Source:  SourcePasserelle,
 		Mutants: []string{"twice recordTarget"},
 		check: func(d *checkup, hit func(*node)) {
 			if all := d.root.all("recordTarget"); len(all) > 1 {

@@ -1,6 +1,7 @@
 package cda
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -8,87 +9,93 @@ import (
 	"github.com/passerelle-sante/passerelle/dmp"
 )
 
-// Who is not a patient, found by the name of the element around.
-var (
-	// unjudged holds what no rule of the schematron looks into.
-	unjudged = strings.Fields("dataEnterer providerOrganization serviceProviderOrganization wholeOrganization")
-	// nullable are the roles where the schematron refuses a nullFlavor beside a
-	// value at any depth; elsewhere it does so on data types only.
-	nullable = strings.Fields("dataEnterer scopingOrganization asOrganizationPartOf patientRole")
-)
-
 // formRules are what the national schematron asks of addresses, coordinates,
-// names and periods, wherever it looks at one.
+// names and periods that it reads, and of who takes part.
 var formRules = []Rule{
 	typeRule("D06", FaultStructure, "Une adresse, une coordonnée ou un nom figure deux fois, ou porte un nullFlavor à côté d'un autre qui est renseigné.",
-		"Gardez-le une fois, et retirez celui qui porte nullFlavor.", func(n *node, typeName string) bool {
-			return (typeName == "TEL" || judgedForm(n, typeName)) && !n.under(unjudged...) && doubled(n, typeName)
-		},
+		"Gardez-le une fois, et retirez celui qui porte nullFlavor.", doubled,
 		"twice recordTarget/patientRole/addr", "twice recordTarget/patientRole/telecom[1]", `after recordTarget/patientRole/telecom <telecom nullFlavor="MSK"/>`,
 		`after author/assignedAuthor/addr <addr nullFlavor="UNK"/>`),
-	typeRule("D07", FaultStructure, "Une adresse ou un nom est vide, mêle du texte et des éléments, ou contient une partie vide.",
+	typeRule("D07", FaultStructure, "Une adresse, un nom ou un texte est vide, mêle du texte et des éléments, ou contient une partie vide.",
 		"Écrivez soit du texte, soit des éléments, tous remplis ; ou nullFlavor seul.", func(n *node, typeName string) bool {
 			switch {
-			case n.null() || n.under(unjudged...):
+			case n.null():
 				return false
-			case typeName == "ADXP":
-				return len(n.kids) == 0 && n.value() == "" && judgedPart(n)
-			case typeName == "ON" && judgedForm(n, typeName):
+			case typeName == "ED" || typeName == "ST" || typeName == "SC":
+				return len(n.kids) == 0 && n.value() == ""
+			case typeName == "ON":
 				return len(n.kids) > 0 || n.value() == ""
+			case typeName == "AD":
+				return (len(n.kids) > 0) == (n.value() != "") || slices.ContainsFunc(n.kids, emptyPart)
 			}
-			return judgedForm(n, typeName) && (len(n.kids) > 0) == (n.value() != "")
+			return (typeName == "PN" || typeName == "EN") && (len(n.kids) > 0) == (n.value() != "")
 		},
 		"text recordTarget/patientRole/addr ", "text recordTarget/patientRole/addr/city ", "into recordTarget/patientRole/patient/name DUPONT",
 		"into documentationOf/serviceEvent/performer/assignedEntity/representedOrganization/name <prefix>X</prefix>"),
-	typeRule("D08", FaultSchema, "Un type (xsi:type) n'est pas celui que le schéma donne à l'élément.", "Retirez xsi:type.", wrongType,
-		"set id/@xsi:type ST", "set documentationOf/serviceEvent/effectiveTime/@xsi:type TS"),
-	typeRule("D09", FaultTime, "Une date n'a ni valeur ni nullFlavor.", "Renseignez value, ou nullFlavor.", func(n *node, typeName string) bool {
+	with("D08", FaultSchema, "Un type (xsi:type) n'est pas celui que le schéma ou la structuration minimale donne à l'élément.", "Retirez xsi:type.",
+		"set id/@xsi:type ST", "set documentationOf/serviceEvent/effectiveTime/@xsi:type TS", "set legalAuthenticator/assignedEntity/code/@xsi:type CE").
+		// The schema has CE where the schematron has CD: the code of a professional.
+		eachType(wrongType).orRead(wrongType),
+	typeRule("D09", FaultTime, "Une date n'a ni valeur ni nullFlavor, ou a les deux.", "Renseignez value, ou nullFlavor.", func(n *node, typeName string) bool {
 		_, ok := n.attr("value")
-		return (typeName == "TS" && !n.under("performer") || typeName == "IVL") && !ok && !n.null() && len(n.kids) == 0
+		return (typeName == "TS" || typeName == "IVL" || typeName == "IVXB") && !ok && !n.null() && len(n.kids) == 0
 	}, "replace participant/time <time/>", "unset author/time/@value"),
-	with("D10", FaultTime, "Une période se contredit : fin avant le début ou égale à lui, fuseau incomplet, ou durée sans unité connue.",
-		"Écrivez low avant high, le fuseau en entier (+0100), et l'unité de width en UCUM (h, d, wk, mo, a).",
+	typeRule("D10", FaultTime, "Une période se contredit : fin avant le début ou égale à lui, fuseau incomplet, ou durée sans unité connue.",
+		"Écrivez low avant high, le fuseau en entier (+0100), et l'unité de width en UCUM (h, d, wk, mo, a).", func(n *node, typeName string) bool {
+			return typeName == "IVL" && badPeriod(n)
+		},
 		"replace participant/time <time><low value=\"20260102\"/><high value=\"20260101\"/></time>", "replace participant/time <time><low value=\"20260102\"/><high value=\"20260102\"/></time>",
-		"replace participant/time <time><low value=\"20260105093000+01\"/></time>", "replace participant/time <time><low value=\"2026\"/><width value=\"2\" unit=\"mois\"/></time>").
-		each(badPeriod, "participant/time", "documentationOf/serviceEvent/performer/time", encounter+"/effectiveTime", encounter+"/encounterParticipant/time"),
+		"replace participant/time <time><low value=\"20260105093000+01\"/></time>", "replace participant/time <time><low value=\"2026\"/><width value=\"2\" unit=\"mois\"/></time>"),
 	with("D11", FaultStructure, "La nomenclature d'un code n'est pas un OID.", "Renseignez codeSystem avec l'OID de la nomenclature.",
 		"set author/assignedAuthor/code/@codeSystem LOINC", "set "+encounter+"/code/@codeSystem LOINC").
-		each(matches(oidForm, "codeSystem"), "author/functionCode", assignedAuthor+"/code", "informant/assignedEntity/code", "informant/relatedEntity/code",
-			"authenticator/assignedEntity/code", "participant/functionCode", participantAt+"/code", act+"/code", practice, encounter+"/code", facility+"/code", facility+"/code/translation"),
+		each(matches(oidForm, "codeSystem"), assignedAuthor+"/code", informant+"/code", relative+"/code", informant+"/representedOrganization/standardIndustryClassCode",
+			cosigner+"/code", "participant/functionCode", participantAt+"/code", act+"/code", practice+"[valued]", encounter+"/code", facility+"/code[valued]", facility+"/code[valued]/translation"),
+	typeRule("D12", FaultStructure, "Une partie d'un nom porte le qualifier LS, qui est celui d'une organisation.", "Retirez LS de qualifier.", func(n *node, typeName string) bool {
+		return typeName == "PN" && slices.ContainsFunc(n.kids, func(k *node) bool { return slices.Contains(strings.Fields(k.get("qualifier")), "LS") })
+	}, "set author/assignedAuthor/assignedPerson/name/family/@qualifier LS"),
+	typeRule("D13", FaultVersion, "Un numéro de version a une valeur et un nullFlavor, n'a ni l'un ni l'autre, ou commence par un zéro ou un signe.", "Écrivez un entier en chiffres, sans zéro devant.", func(n *node, typeName string) bool {
+		v, ok := n.attr("value")
+		return typeName == "INT" && (ok == n.null() || ok && !wholeNumber.MatchString(v))
+	}, "unset versionNumber/@value", "set versionNumber/@value -01"),
 
 	with("P16", FaultStructure, "L'auteur manque.", "Renseignez author sans nullFlavor.", "remove author[2] ; set author/@nullFlavor UNK").
 		each(func(n *node) bool { return allNull(n.all("author")) }, ""),
-	with("T44", FaultStructure, "Le patient est sans valeur.", "Renseignez recordTarget sans nullFlavor.", "set recordTarget/@nullFlavor UNK").
-		each(func(n *node) bool { return allNull(n.all("recordTarget")) }, ""),
+	with("T44", FaultStructure, "Le patient est sans valeur, ou n'est pas seul.", "Renseignez recordTarget et patient une fois, sans nullFlavor.", "set recordTarget/@nullFlavor UNK", "set recordTarget/patientRole/patient/@nullFlavor UNK", "twice recordTarget").
+		each(func(n *node) bool {
+			valued := 0
+			for _, r := range n.all("recordTarget") {
+				if !r.null() {
+					valued++
+				}
+			}
+			return valued != 1 || allNull(n.all("recordTarget/patientRole/patient"))
+		}, ""),
 	with("P36", FaultStructure, "Un signataire n'a pas de date de signature, ou pas un identifiant national complet, et un seul.", "Renseignez authenticator/time/@value, et un seul assignedEntity/id de racine 1.2.250.1.71.4.2.1, avec extension.",
 		"unset authenticator/time/@value", "twice authenticator/assignedEntity/id", "unset authenticator/assignedEntity/id/@extension").each(func(n *node) bool {
-		return n.one("signatureCode").get("code") == "S" && (n.one("time").get("value") == "" || bareID(n.one("assignedEntity"), dmp.OIDPerson) || !oneNational(n.one("assignedEntity")))
-	}, "authenticator"),
+		return n.one("time").get("value") == "" || bareID(n.one("assignedEntity"), dmp.OIDPerson) || !oneNational(n.one("assignedEntity"))
+	}, "authenticator[S]"),
 	with("P37", FaultStructure, "L'identifiant national d'un destinataire n'a pas d'extension.", "Renseignez intendedRecipient/id/@extension.",
-		"unset informationRecipient/intendedRecipient/id/@extension").each(func(n *node) bool { return bareID(n, dmp.OIDPerson) }, "informationRecipient/intendedRecipient"),
+		"unset informationRecipient/intendedRecipient/id/@extension").each(func(n *node) bool { return bareID(n, dmp.OIDPerson) }, recipient),
 	with("P38", FaultStructure, "L'informateur n'a pas un identifiant, et un seul, avec root et extension ou nullFlavor.", "Renseignez informant/assignedEntity/id une fois.",
 		"replace informant <informant><assignedEntity><id root=\"1.2.3\"/></assignedEntity></informant>").each(func(n *node) bool {
 		ids := n.all("id")
 		return len(ids) != 1 || !ids[0].null() && (ids[0].get("root") == "" || ids[0].get("extension") == "")
-	}, "informant/assignedEntity"),
+	}, informant),
 	with("P46", FaultStructure, "Le lien de l'informateur avec le patient n'a pas de code, de libellé ou de nomenclature.", "Renseignez relatedEntity/code avec code, displayName et codeSystem, ou retirez-le.",
-		"unset informant/relatedEntity/code/@displayName").each(func(n *node) bool { return !n.carries("code displayName codeSystem") }, "informant/relatedEntity/code"),
+		"unset informant/relatedEntity/code/@displayName").each(func(n *node) bool { return !n.carries("code displayName codeSystem") }, relative+"/code"),
 	with("P47", FaultStructure, "L'informateur n'est ni un professionnel ni une personne nommée.", "Renseignez assignedEntity, ou relatedEntity/relatedPerson.",
 		"remove informant/relatedEntity/relatedPerson").each(func(n *node) bool {
 		return n.one("assignedEntity") == nil && n.one("relatedEntity/relatedPerson") == nil
 	}, "informant"),
 	with("P48", FaultStructure, "Une structure porte plusieurs noms.", "Gardez un seul name.",
-		"before author/assignedAuthor/representedOrganization/name <name>AUTRE</name>").each(func(n *node) bool { return len(n.all("name")) > 1 },
-		assignedAuthor+"/representedOrganization", signer+"/representedOrganization", "authenticator/assignedEntity/representedOrganization",
-		"informant/assignedEntity/representedOrganization", participantAt+"/scopingOrganization", performer+"/representedOrganization",
-		encounter+"/responsibleParty/assignedEntity/representedOrganization", encounter+"/encounterParticipant/assignedEntity/representedOrganization"),
+		"before author/assignedAuthor/representedOrganization/name <name>AUTRE</name>").each(func(n *node) bool { return len(n.all("name")) > 1 }, append(organisations, participantAt+"/scopingOrganization", guardian+"/guardianOrganization")...),
 	with("P49", FaultStructure, "La structure d'un participant porte plusieurs identifiants.", "Gardez un seul id.",
 		"replace participant/associatedEntity/scopingOrganization <scopingOrganization><id root=\"1.2.3\"/><id root=\"1.2.4\"/></scopingOrganization>").
 		each(func(n *node) bool { return len(n.all("id")) > 1 }, participantAt+"/scopingOrganization"),
 	with("E11", FaultStructure, "Un acte est sans valeur.", "Renseignez serviceEvent sans nullFlavor.", "set documentationOf/serviceEvent/@nullFlavor UNK").
-		each(func(n *node) bool { return !n.null() && n.one("serviceEvent").null() }, "documentationOf"),
+		each(func(n *node) bool { return n.one("serviceEvent").null() }, "documentationOf[valued]"),
 	with("E25", FaultStructure, "Le document remplacé est sans valeur.", "Renseignez parentDocument sans nullFlavor.", "set relatedDocument/parentDocument/@nullFlavor UNK").
-		each(func(n *node) bool { return n.get("typeCode") == "RPLC" && n.one("parentDocument").null() }, "relatedDocument"),
+		each(func(n *node) bool { return n.one("parentDocument").null() }, "relatedDocument[RPLC]"),
 	with("E27", FaultStructure, "La prescription n'a pas un identifiant, et un seul.", "Renseignez inFulfillmentOf/order/id une fois.",
 		"before inFulfillmentOf/order/id <id root=\"1.2.3\" extension=\"1\"/>").each(func(n *node) bool { return len(n.all("id")) != 1 }, "inFulfillmentOf/order"),
 	with("E28", FaultSchema, "Le rôle d'un exécutant n'existe pas.", "Utilisez PRF pour l'exécutant principal, SPRF ou PPRF pour un autre.", "set documentationOf/serviceEvent/performer/@typeCode ZZZ").
@@ -96,8 +103,8 @@ var formRules = []Rule{
 	with("E29", FaultSchema, "Le rôle d'un destinataire n'existe pas.", "Utilisez PRCP pour le destinataire principal, TRC pour une copie.", "set informationRecipient/@typeCode ZZZ").
 		each(outsideOf("typeCode", "PRCP", "TRC"), "informationRecipient"),
 	with("E41", FaultStructure, "L'identifiant de la structure du responsable de la prise en charge n'a pas root et extension.", "Renseignez representedOrganization/id avec root et extension.",
-		"unset "+encounter+"/responsibleParty/assignedEntity/representedOrganization/id/@extension", "set "+encounter+"/responsibleParty/assignedEntity/representedOrganization/id/@nullFlavor UNK").
-		each(func(n *node) bool { return n.null() || !n.carries("root extension") }, encounter+"/responsibleParty/assignedEntity/representedOrganization/id"),
+		"unset "+encounter+"/responsibleParty/assignedEntity/representedOrganization/id/@extension", "set "+responsible+"/representedOrganization/id/@nullFlavor UNK").
+		each(func(n *node) bool { return n.null() || !n.carries("root extension") }, responsible+"/representedOrganization/id"),
 	with("E26", FaultSchema, "Le lien avec un autre document n'existe pas.", "Utilisez RPLC, APND ou XFRM.", "set relatedDocument/@typeCode ZZZ").
 		each(outsideOf("typeCode", "RPLC", "APND", "XFRM"), "relatedDocument"),
 }
@@ -133,34 +140,27 @@ func bareID(n *node, root string) bool {
 	return slices.ContainsFunc(n.all("id"), func(id *node) bool { return id.get("root") == root && id.get("extension") == "" })
 }
 
-// judgedForm tells whether the schematron looks at this address or name: at a
-// person's when it carries a family, at a structure's only beside some roles.
-func judgedForm(n *node, typeName string) bool {
-	switch typeName {
-	case "AD":
-		return true
-	case "ON":
-		return n.parent.is("receivedOrganization") || n.parent.is("guardianOrganization") ||
-			n.parent.is("representedOrganization") && !n.under("author", "legalAuthenticator")
-	case "PN":
-		if n.parent.is("patient") || n.under("legalAuthenticator") {
-			return !n.null() && (n.parent.is("patient") || n.one("family") != nil)
-		}
-		return n.parent.is("place") || n.parent.is("location") || n.one("family") != nil && !n.parent.is("associatedPerson")
-	}
-	return false
-}
+// wholeNumber is an integer as the schematron has it.
+var wholeNumber = regexp.MustCompile(`^(-?[1-9][0-9]*|\+?[0-9]*)$`)
 
-// judgedPart tells whether the schematron looks at this part of an address.
-func judgedPart(n *node) bool {
+// emptyPart tells whether a part of an address is read, and says nothing.
+func emptyPart(n *node) bool {
+	if n.null() || len(n.kids) > 0 || n.value() != "" {
+		return false
+	}
 	if n.parent.one("streetAddressLine") != nil {
 		return n.is("streetAddressLine")
 	}
-	return slices.Contains(addressOnce, n.name.Local)
+	return n.name.Space == nsHL7 && slices.Contains(addressOnce, n.name.Local)
 }
 
 // doubled tells whether a sibling says the same, or says something beside a null.
 func doubled(n *node, typeName string) bool {
+	switch typeName {
+	case "TS", "IVL", "IVXB", "INT", "AD", "TEL", "PN", "EN", "ON":
+	default:
+		return false
+	}
 	said := words(n)
 	for _, s := range n.parent.kids {
 		switch {
@@ -173,8 +173,10 @@ func doubled(n *node, typeName string) bool {
 			if ok && given && s.get("use") == use && s.get("value") == value {
 				return true
 			}
-		case words(s) == said:
-			return true
+		case typeName == "AD" || typeName == "PN" || typeName == "EN" || typeName == "ON":
+			if words(s) == said {
+				return true
+			}
 		}
 	}
 	return false
@@ -197,15 +199,15 @@ func wrongType(n *node, typeName string) bool {
 			if !prefixed {
 				said = a.Value
 			}
-			switch {
-			case typeName == "Free" || typeName == "ADXP" || typeName == "ENXP":
+			switch typeName {
+			case "Free", "ADXP", "ENXP", "ANY", "ED":
 				return false
-			case typeName == "IVL":
+			case "IVL":
 				typeName = "IVL_TS"
-			case typeName == "TS" && (n.is("low") || n.is("high")):
+			case "TypeID":
+				typeName = "II"
+			case "IVXB":
 				typeName = "IVXB_TS"
-			case typeName == "PN" && (n.parent.is("place") || n.parent.is("location")):
-				typeName = "EN"
 			}
 			return said != typeName
 		}
@@ -215,33 +217,32 @@ func wrongType(n *node, typeName string) bool {
 
 // badPeriod tells whether the bounds of a period contradict each other.
 func badPeriod(n *node) bool {
-	instant := func(b *node) (t time.Time, ok, bad bool) {
-		v, given := b.attr("value")
-		if !given || !timeForm.MatchString(v) || !exists(v) {
-			return t, false, false // said elsewhere
-		}
-		v, _, _ = strings.Cut(v, ".")
-		digits, zone := v, ""
-		if i := strings.IndexAny(v, "+-"); i >= 0 {
-			digits, zone = v[:i], v[i:]
-		}
-		if zone != "" && len(zone) != len("+0100") {
-			return t, false, true
-		}
-		layout := "20060102150405"
-		if zone != "" {
-			layout += "-0700"
-		}
-		t, err := time.Parse(layout, digits+"00000101000000"[len(digits):]+zone)
-		return t, err == nil, false
-	}
-	if u, ok := n.one("width").attr("unit"); ok && !slices.Contains(strings.Fields("us ms s min h d wk mo a"), u) {
+	if _, ok := n.attr("value"); ok && len(n.kids) > 0 || n.one("center") != nil && len(n.kids) > 1 {
 		return true
 	}
-	low, hasLow, badLow := instant(n.one("low"))
-	high, hasHigh, badHigh := instant(n.one("high"))
-	if badLow || badHigh {
+	if w := n.one("width"); w != nil {
+		unit, given := w.attr("unit")
+		_, value := w.attr("value")
+		if given && (!value || !slices.Contains(strings.Fields("us ms s min h d wk mo a"), unit)) {
+			return true
+		}
+	}
+	times := map[string]time.Time{}
+	for _, name := range []string{"low", "high", "center"} {
+		b := n.one(name)
+		if v, given := b.attr("value"); given {
+			t, ok := instant(v, false)
+			if !ok {
+				return true
+			}
+			times[name] = t
+		}
+	}
+	low, high := n.one("low"), n.one("high")
+	if low.get("nullFlavor") == "PINF" || high.get("nullFlavor") == "NINF" {
 		return true
 	}
-	return hasLow && hasHigh && (low.After(high) || n.one("low").get("value") == n.one("high").get("value"))
+	from, ok1 := times["low"]
+	to, ok2 := times["high"]
+	return ok1 && ok2 && (from.After(to) || low.get("value") == high.get("value"))
 }

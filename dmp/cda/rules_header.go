@@ -17,10 +17,14 @@ const (
 
 var (
 	languageForm = regexp.MustCompile(`^[a-z]{2}-[A-Z]{2}$`)
-	birthForm    = regexp.MustCompile(`^[0-9]{4,14}`)
+	yearForm     = regexp.MustCompile(`^[0-9]{4}`)
 )
 
-const patient = "recordTarget/patientRole/patient"
+const (
+	patientRole = "recordTarget[valued]/patientRole[patient]"
+	patient     = patientRole + "/patient[valued]"
+	guardian    = patient + "/guardian"
+)
 
 // headerRules are about the document and its patient.
 var headerRules = []Rule{
@@ -78,7 +82,12 @@ var headerRules = []Rule{
 	},
 	with("T07", FaultStructure, "Un identifiant porte une extension vide.", "Renseignez extension, ou retirez l'attribut.",
 		"set id/@extension ", "set setId/@extension ", "set recordTarget/patientRole/id[2]/@extension ").
-		each(func(n *node) bool { v, ok := n.attr("extension"); return ok && v == "" }, "//id", "setId", "templateId"),
+		eachType(func(n *node, typeName string) bool {
+			v, ok := n.attr("extension")
+			return (typeName == "II" || typeName == "TypeID") && ok && v == ""
+		}),
+	with("T32", FaultTemplate, "Un templateId n'a pas de root.", "Renseignez root, ou retirez templateId.",
+		"replace templateId[3] <templateId nullFlavor=\"NA\"/>").each(func(n *node) bool { return n.get("root") == "" }, "templateId", recipient+"/templateId"),
 	with("T08", FaultStructure, "Le type du document n'a pas de libellé ou de nomenclature, ou porte un nullFlavor.",
 		"Renseignez code/@displayName et code/@codeSystem.",
 		"unset code/@displayName", "unset code/@codeSystem", "set code/@displayName ", "set code/@nullFlavor UNK").
@@ -94,7 +103,7 @@ var headerRules = []Rule{
 		"remove confidentialityCode", "unset confidentialityCode/@displayName", "unset confidentialityCode/@codeSystem", "unset confidentialityCode/@code").
 		valued("", "confidentialityCode", "code displayName codeSystem"),
 	with("T13", FaultValueSet, "Le niveau de confidentialité n'est ni N, ni R, ni V.", "Utilisez N, R ou V.",
-		"set confidentialityCode/@code X", "set confidentialityCode/@code L").each(outsideOf("code", "N", "R", "V"), "confidentialityCode"),
+		"set confidentialityCode/@code X", "set confidentialityCode/@code L").each(outsideOf("code", "N", "R", "V"), "confidentialityCode[valued]"),
 	with("T14", FaultStructure, "La langue du document manque.", "Écrivez <languageCode code=\"fr-FR\"/>.",
 		"remove languageCode", "unset languageCode/@code").valued("", "languageCode", "code"),
 	with("T15", FaultStructure, "La langue du document n'a pas la forme langue-PAYS.", "Écrivez fr-FR.",
@@ -112,64 +121,58 @@ var headerRules = []Rule{
 
 	with("T19", FaultStructure, "La nomenclature d'un code n'est pas un OID.", "Écrivez codeSystem sous la forme d'un OID, par exemple 2.16.840.1.113883.6.1 pour LOINC.",
 		"set code/@codeSystem LOINC", "set confidentialityCode/@codeSystem A1B2C3D4-0000-1111-2222-333344445555", "set author/functionCode/@codeSystem HL7").
-		each(matches(oidForm, "codeSystem"), "code", "confidentialityCode", "author/functionCode"),
+		each(matches(oidForm, "codeSystem"), "code[valued]", "confidentialityCode[valued]", "author/functionCode"),
 
 	with("T20", FaultStructure, "Le patient n'a pas d'identifiant, ou l'un d'eux n'a pas root et extension.",
 		"Renseignez patientRole/id avec root et extension : l'INS, puis l'IPP.",
 		"remove recordTarget/patientRole/id[2] ; remove recordTarget/patientRole/id[1]",
 		"unset recordTarget/patientRole/id[2]/@extension", "unset recordTarget/patientRole/id[2]/@root").
-		valuedAll("recordTarget/patientRole", "id", "root extension"),
+		valuedAll(patientRole, "id", "root extension"),
 	with("T21", FaultStructure, "Le nom du patient manque ou figure plusieurs fois.", "Renseignez patient/name une fois.",
 		"remove "+patient+"/name", "twice "+patient+"/name", "set "+patient+"/name/@nullFlavor UNK").count(patient, "name", 1, 1),
 	with("T22", FaultStructure, "Le nom du patient n'a pas de family.", "Renseignez family avec qualifier BR (naissance) et, s'il diffère, CL (utilisé).",
-		"remove "+patient+"/name/family ; remove "+patient+"/name/family").must(patient+"/name", "family"),
+		"remove "+patient+"/name/family ; remove "+patient+"/name/family").must(patient+"/name[valued]", "family"),
 	with("T23", FaultStructure, "Le nom du patient n'a pas de given.", "Renseignez la liste des prénoms (sans qualifier) et le premier prénom (BR).",
-		"remove "+patient+"/name/given ; remove "+patient+"/name/given ; remove "+patient+"/name/given").must(patient+"/name", "given"),
+		"remove "+patient+"/name/given ; remove "+patient+"/name/given ; remove "+patient+"/name/given").must(patient+"/name[valued]", "given"),
 	with("T24", FaultQualifier, "Un nom de famille du patient n'a pas de qualifier.", "Ajoutez qualifier=\"BR\" (naissance) ou \"CL\" (utilisé).",
-		"unset "+patient+"/name/family/@qualifier", "set "+patient+"/name/family/@qualifier ").attrs("qualifier", patient+"/name/family"),
+		"unset "+patient+"/name/family/@qualifier", "set "+patient+"/name/family/@qualifier ").attrs("qualifier", patient+"/name[valued]/family"),
 	with("T25", FaultQualifier, "Un nom de famille du patient a un qualifier autre que BR ou CL.", "Utilisez BR (naissance) ou CL (utilisé).",
-		"set "+patient+"/name/family/@qualifier AC", "set "+patient+"/name/family[2]/@qualifier SP").each(outsideOf("qualifier", "BR", "CL", ""), patient+"/name/family"),
+		"set "+patient+"/name/family/@qualifier AC", "set "+patient+"/name/family[2]/@qualifier SP").each(outsideOf("qualifier", "BR", "CL", ""), patient+"/name[valued]/family"),
 	with("T26", FaultQualifier, "Un prénom du patient a un qualifier autre que BR ou CL.", "Utilisez BR (premier prénom), CL (utilisé) ou rien (liste).",
-		"set "+patient+"/name/given[1]/@qualifier AC", "set "+patient+"/name/given[3]/@qualifier SP").each(outsideOf("qualifier", "BR", "CL"), patient+"/name/given"),
+		"set "+patient+"/name/given[1]/@qualifier AC", "set "+patient+"/name/given[3]/@qualifier SP").each(outsideOf("qualifier", "BR", "CL"), patient+"/name[valued]/given"),
 	with("T27", FaultStructure, "Le nom du patient a plusieurs civilités ou plusieurs titres.", "Gardez un seul prefix et un seul suffix.",
 		"into "+patient+"/name <prefix>MME</prefix><prefix>M</prefix>", "into "+patient+"/name <suffix>DR</suffix><suffix>PR</suffix>").
-		each(func(n *node) bool { return len(n.all("prefix")) > 1 || len(n.all("suffix")) > 1 }, patient+"/name"),
+		each(func(n *node) bool { return len(n.all("prefix")) > 1 || len(n.all("suffix")) > 1 }, patient+"/name[valued]"),
 	with("T28", FaultStructure, "Le sexe du patient manque ou n'a pas de code.", "Renseignez administrativeGenderCode/@code : F, M ou UN.",
 		"remove "+patient+"/administrativeGenderCode", "unset "+patient+"/administrativeGenderCode/@code").presentWith(patient, "administrativeGenderCode", "code"),
 	with("T29", FaultValueSet, "Le sexe du patient n'est ni F, ni M, ni UN.", "Utilisez F, M ou UN.",
 		"set "+patient+"/administrativeGenderCode/@code Z", "set "+patient+"/administrativeGenderCode/@code U").in(dmp.SetJ143, "code", patient+"/administrativeGenderCode"),
 	with("T30", FaultStructure, "La date de naissance manque.", "Renseignez birthTime/@value : AAAAMMJJ.",
 		"remove "+patient+"/birthTime", "unset "+patient+"/birthTime/@value").presentWith(patient, "birthTime", "value"),
-	with("T31", FaultTime, "La date de naissance ne commence pas par une année.", "Écrivez AAAAMMJJ.",
-		"set "+patient+"/birthTime/@value 12").each(matches(birthForm, "value"), patient+"/birthTime"),
+	with("T31", FaultTime, "Une date ne commence pas par une année.", "Écrivez AAAA, puis le mois, le jour et l'heure s'ils sont connus.",
+		"set "+patient+"/birthTime/@value 12", "set author/time/@value 20").each(matches(yearForm, "value"), patient+"/birthTime",
+		"effectiveTime[valued]", "author/time", "legalAuthenticator[S]/time", "authenticator[S]/time"),
 
-	{
-		ID: "T40", Code: FaultTelecom, Severity: Error, XPath: "//telecom", Source: SourceStructure,
-		FR:  "Une coordonnée télécom n'a ni préfixe et valeur, ni un nullFlavor seul parmi UNK, NASK, ASKU, NAV et MSK.",
-		Fix: "Écrivez value=\"tel:…\" sans espace (ou fax, mailto, http, ftp, mllp), ou nullFlavor=\"UNK\" sans autre attribut.",
-		Mutants: []string{
-			"set recordTarget/patientRole/telecom/@value abc", "set recordTarget/patientRole/telecom/@value sip:1", "set recordTarget/patientRole/telecom/@value tel:", "set recordTarget/patientRole/telecom/@value tel:01 23 45 67 89",
-			"set recordTarget/patientRole/telecom/@nullFlavor UNK", "unset recordTarget/patientRole/telecom/@value",
-			"replace recordTarget/patientRole/telecom <telecom nullFlavor=\"OTH\"/>", "set author/assignedAuthor/telecom/@value 0100000001",
+	typeRule("T40", FaultTelecom, "Une coordonnée télécom n'a ni préfixe et valeur, ni un nullFlavor seul parmi UNK, NASK, ASKU, NAV et MSK.",
+		"Écrivez value=\"tel:…\" sans espace (ou fax, mailto, http, ftp, mllp), ou nullFlavor=\"UNK\" sans autre attribut.",
+		func(n *node, typeName string) bool { return typeName == "TEL" && badTelecom(n) },
+		"set recordTarget/patientRole/telecom/@value abc", "set recordTarget/patientRole/telecom/@value sip:1", "set recordTarget/patientRole/telecom/@value tel:", "set recordTarget/patientRole/telecom/@value tel:01 23 45 67 89",
+		"set recordTarget/patientRole/telecom/@nullFlavor UNK", "unset recordTarget/patientRole/telecom/@value",
+		"replace recordTarget/patientRole/telecom <telecom nullFlavor=\"OTH\"/>", "set author/assignedAuthor/telecom/@value 0100000001"),
+	typeRule("T41", FaultTelecom, "L'usage d'une coordonnée télécom n'est pas admis.", "Utilisez H, HP, HV, WP, DIR, PUB, EC, MC ou PG, ou retirez use.",
+		func(n *node, typeName string) bool {
+			return typeName == "TEL" && outsideOf("use", "H", "HP", "HV", "WP", "DIR", "PUB", "EC", "MC", "PG")(n)
 		},
-		check: func(d *checkup, hit func(*node)) {
-			for _, n := range d.at("//telecom") {
-				if badTelecom(n) {
-					hit(n)
-				}
-			}
+		"set recordTarget/patientRole/telecom/@use XX", "set author/assignedAuthor/telecom/@use TMP"),
+	typeRule("T42", FaultStructure, "L'usage d'une adresse n'est pas admis.", "Utilisez H, HP, HV, WP ou TMP, ou retirez use.",
+		func(n *node, typeName string) bool {
+			return typeName == "AD" && outsideOf("use", "H", "HP", "HV", "WP", "TMP")(n)
 		},
-	},
-	with("T41", FaultTelecom, "L'usage d'une coordonnée télécom n'est pas admis.", "Utilisez H, HP, HV, WP, DIR, PUB, EC, MC ou PG, ou retirez use.",
-		"set recordTarget/patientRole/telecom/@use XX", "set author/assignedAuthor/telecom/@use TMP").
-		each(outsideOf("use", "H", "HP", "HV", "WP", "DIR", "PUB", "EC", "MC", "PG"), "//telecom"),
-	with("T42", FaultStructure, "L'usage d'une adresse n'est pas admis.", "Utilisez H, HP, HV, WP ou TMP, ou retirez use.",
-		"set recordTarget/patientRole/addr/@use BAD", "set author/assignedAuthor/addr/@use XX").
-		each(outsideOf("use", "H", "HP", "HV", "WP", "TMP"), "//addr"),
-	with("T43", FaultStructure, "Une adresse répète une de ses parties.", "Gardez chaque partie une fois, ou utilisez streetAddressLine (sept au plus).",
+		"set recordTarget/patientRole/addr/@use BAD", "set author/assignedAuthor/addr/@use XX"),
+	typeRule("T43", FaultStructure, "Une adresse répète une de ses parties.", "Gardez chaque partie une fois, ou utilisez streetAddressLine (sept au plus).",
+		func(n *node, typeName string) bool { return typeName == "AD" && badAddress(n) },
 		"twice recordTarget/patientRole/addr/city", "twice author/assignedAuthor/addr/postalCode", "twice custodian/assignedCustodian/representedCustodianOrganization/addr/streetName",
-		"replace recordTarget/patientRole/addr <addr>"+strings.Repeat("<streetAddressLine>x</streetAddressLine>", 8)+"</addr>").
-		each(badAddress, "//addr"),
+		"replace recordTarget/patientRole/addr <addr>"+strings.Repeat("<streetAddressLine>x</streetAddressLine>", 8)+"</addr>"),
 }
 
 // ours marks a rule that goes beyond the national ones.
@@ -211,8 +214,9 @@ func (r Rule) valuedAll(parent, child, attrs string) Rule {
 // presentWith: exactly one child, nullFlavor or not, with these attributes.
 func (r Rule) presentWith(parent, child, attrs string) Rule {
 	r.XPath = xpathOf(parent, child)
+	at := route(parent)
 	r.check = func(d *checkup, hit func(*node)) {
-		for _, p := range d.at(parent) {
+		for _, p := range at(d.Document) {
 			all := p.all(child)
 			if len(all) != 1 || !all[0].carries(attrs) {
 				hit(p)
@@ -224,8 +228,9 @@ func (r Rule) presentWith(parent, child, attrs string) Rule {
 
 func (r Rule) children(parent, child, attrs string, enough func(valued, all int) bool) Rule {
 	r.XPath = xpathOf(parent, child)
+	at := route(parent)
 	r.check = func(d *checkup, hit func(*node)) {
-		for _, p := range d.at(parent) {
+		for _, p := range at(d.Document) {
 			valued, all := 0, p.all(child)
 			for _, c := range all {
 				if c.null() {

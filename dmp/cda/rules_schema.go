@@ -26,6 +26,8 @@ func schemaRules() []Rule {
 		"set participant/time/@nullFlavor RIEN", "set informant/relatedEntity/code/@nullFlavor X")
 	form("F06", facetEmpty, "Un libellé ou un nom de nomenclature est vide.", "Renseignez l'attribut, ou retirez-le.",
 		"set code/@displayName ", "set code/@codeSystemName ", "set id/@assigningAuthorityName ")
+	form("F07", facetBool, "Un booléen n'est ni true ni false.", "Écrivez true ou false, ou retirez l'attribut.",
+		"set id/@displayable oui", "set documentationOf/serviceEvent/effectiveTime/low/@inclusive x")
 	out = append(out, breachRule(Rule{
 		ID: "F05", Code: FaultTime, Severity: Error, XPath: "//@value",
 		FR: "Une date n'a pas la forme HL7.", Fix: "Écrivez AAAAMMJJ ou AAAAMMJJHHMMSS+HHMM.", Source: SourceSchema,

@@ -36,11 +36,11 @@ var schemaTypes = []schemaType{
 		"classCode=PSN determinerCode=INSTANCE", "recordTarget/patientRole/patient"},
 	{"Guardian", "id*:II code?:CE addr*:AD telecom*:TEL guardianPerson|guardianOrganization:Person|Organization", "classCode=GUARD", "recordTarget/patientRole/patient/guardian"},
 	{"Birthplace", "place:Place", "classCode=BIRTHPL", "recordTarget/patientRole/patient/birthplace"},
-	{"Place", "name?:PN addr?:AD", "classCode=PLC determinerCode=INSTANCE", "recordTarget/patientRole/patient/birthplace/place"},
+	{"Place", "name?:EN addr?:AD", "classCode=PLC determinerCode=INSTANCE", "recordTarget/patientRole/patient/birthplace/place"},
 	{"LanguageCommunication", "languageCode?:CS modeCode?:CE proficiencyLevelCode?:CE preferenceInd?:Free", "", "+recordTarget/patientRole/patient <languageCommunication><languageCode code=\"fr-FR\"/></languageCommunication>"},
 	{"Author", "functionCode?:CE time:TS assignedAuthor:AssignedAuthor", "typeCode=AUT contextControlCode=OP", "author"},
 	{"AssignedAuthor", "id+:II code?:CE addr*:AD telecom*:TEL assignedPerson|assignedAuthoringDevice?:Person|AuthoringDevice representedOrganization?:Organization", "classCode=ASSIGNED", "author/assignedAuthor"},
-	{"AuthoringDevice", "code?:CE manufacturerModelName?:Free softwareName?:Free asMaintainedEntity*:Free", "classCode=DEV determinerCode=INSTANCE", "author[2]/assignedAuthor/assignedAuthoringDevice"},
+	{"AuthoringDevice", "code?:CE manufacturerModelName?:SC softwareName?:SC asMaintainedEntity*:Free", "classCode=DEV determinerCode=INSTANCE", "author[2]/assignedAuthor/assignedAuthoringDevice"},
 	{"Person", "name*:PN sdtc:desc?:Free sdtc:asPatientRelationship?:Free", "classCode=PSN determinerCode=INSTANCE", "author/assignedAuthor/assignedPerson"},
 	{"Organization", "id*:II name*:ON telecom*:TEL addr*:AD standardIndustryClassCode?:CE asOrganizationPartOf?:OrganizationPartOf", "classCode=ORG determinerCode=INSTANCE", "author/assignedAuthor/representedOrganization"},
 	{"OrganizationPartOf", "id*:II code?:CE statusCode?:CS effectiveTime?:IVL wholeOrganization?:Organization", "classCode=PART", "+author/assignedAuthor/representedOrganization <asOrganizationPartOf><code code=\"X\"/></asOrganizationPartOf>"},
@@ -82,17 +82,22 @@ var schemaTypes = []schemaType{
 
 	// Data types.
 	{"II", "=", "root extension assigningAuthorityName displayable", "id"},
+	{"TypeID", "=", "root!=2.16.840.1.113883.1.3 extension! assigningAuthorityName displayable", "typeId"},
 	{"CD", "=originalText?:Free qualifier*:Free translation*:CD", "code codeSystem codeSystemName codeSystemVersion displayName", "+code <translation code=\"X\" codeSystem=\"1.2.3\"/>"},
 	{"CE", "=originalText?:Free translation*:CD", "code codeSystem codeSystemName codeSystemVersion displayName", "code"},
 	{"CS", "=", "code", "languageCode"},
 	{"TS", "=", "value", "effectiveTime"},
 	{"INT", "=", "value", "versionNumber"},
-	{"IVL", "=low?:TS center?:TS width?:Free high?:TS", "value operator", "documentationOf/serviceEvent/effectiveTime"},
+	{"IVL", "=low?:IVXB center?:TS width?:PQ high?:IVXB", "value operator", "documentationOf/serviceEvent/effectiveTime"},
+	{"IVXB", "=", "value inclusive", "documentationOf/serviceEvent/effectiveTime/low"},
+	{"PQ", "=", "value unit", "+documentationOf/serviceEvent/performer/time <width value=\"1\" unit=\"d\"/>"},
 	{"TEL", "=useablePeriod*:Free", "value use", "recordTarget/patientRole/telecom"},
 	{"ST", "=", "representation=TXT mediaType=text/plain language", "title"},
+	{"SC", "=", "code codeSystem codeSystemName codeSystemVersion displayName representation=TXT mediaType=text/plain language", "author[2]/assignedAuthor/assignedAuthoringDevice/softwareName"},
 	{"AD", "=useablePeriod|" + addressParts + "*:Free|ADXP", "use isNotOrdered", "recordTarget/patientRole/addr"},
 	{"ADXP", "=", "partType representation=TXT mediaType=text/plain language", "recordTarget/patientRole/addr/city"},
 	{"PN", "=validTime|delimiter|family|given|prefix|suffix*:Free|ENXP", "use", "recordTarget/patientRole/patient/name"},
+	{"EN", "=validTime|delimiter|family|given|prefix|suffix*:Free|ENXP", "use", "componentOf/encompassingEncounter/location/healthCareFacility/location/name"},
 	{"ON", "=validTime|delimiter|prefix|suffix*:Free|ENXP", "use", "custodian/assignedCustodian/representedCustodianOrganization/name"},
 	{"ENXP", "=", "partType qualifier representation=TXT mediaType=text/plain language", "recordTarget/patientRole/patient/name/family"},
 }
@@ -128,9 +133,9 @@ func compileSchema() map[string]*compiledType {
 		c := &compiledType{schemaType: t}
 		grammar, isData := strings.CutPrefix(t.grammar, "=")
 		if !isData {
-			typeID := " typeId?:II "
+			typeID := " typeId?:TypeID "
 			if t.name == "ClinicalDocument" {
-				typeID = " typeId:II "
+				typeID = " typeId:TypeID "
 			}
 			grammar = "realmCode*:CS" + typeID + "templateId*:II " + grammar
 		}
@@ -197,6 +202,7 @@ const (
 	facetCode    = "cs"
 	facetNull    = "nullFlavor"
 	facetEmpty   = "st"
+	facetBool    = "bl"
 )
 
 // breach is one violation of the schema: the type it concerns, or the facet.
@@ -303,7 +309,7 @@ func (t *compiledType) checkAttrs(n *node, found *[]breach) {
 			if !isUID(a.Value) {
 				add(facetUID)
 			}
-		case (t.name == "TS" || t.name == "IVL") && a.Name.Local == "value":
+		case (t.name == "TS" || t.name == "IVL" || t.name == "IVXB") && a.Name.Local == "value":
 			if !timeForm.MatchString(a.Value) {
 				add(facetTime)
 			}
@@ -315,7 +321,11 @@ func (t *compiledType) checkAttrs(n *node, found *[]breach) {
 			if a.Value == "" || strings.ContainsAny(a.Value, " \t\r\n") {
 				add(facetCode)
 			}
-		case t.coded(), t.name == "II" && a.Name.Local != "extension": // an empty extension is T07
+		case a.Name.Local == "inclusive", a.Name.Local == "displayable", a.Name.Local == "isNotOrdered":
+			if !slices.Contains([]string{"true", "false", "1", "0"}, a.Value) {
+				add(facetBool)
+			}
+		case t.coded(), t.isID() && a.Name.Local != "extension": // an empty extension is T07
 			if a.Value == "" {
 				add(facetEmpty)
 			}
@@ -323,5 +333,10 @@ func (t *compiledType) checkAttrs(n *node, found *[]breach) {
 	}
 }
 
+// isID tells whether the type is one of identifiers.
+func (t *compiledType) isID() bool { return t.name == "II" || t.name == "TypeID" }
+
 // coded tells whether the type is one of codes.
-func (t *compiledType) coded() bool { return t.name == "CD" || t.name == "CE" || t.name == "CS" }
+func (t *compiledType) coded() bool {
+	return t.name == "SC" || t.name == "CD" || t.name == "CE" || t.name == "CS"
+}

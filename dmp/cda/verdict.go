@@ -62,7 +62,8 @@ type Rule struct {
 type checkup struct {
 	*Document
 	breaches map[string][]*node // of the schema, by breach key
-	typed    []typed            // elements of the header
+	typed    []typed            // elements of the header, with their type in the schema
+	looked   []typed            // those that the schematron reads, with its own
 	file     []byte             // of a level 1 body, decoded once
 	fileErr  error
 	said     []*Finding // so far
@@ -99,7 +100,7 @@ func (d *Document) Verdict() Verdict {
 		c.file, c.fileErr = d.Body.File.Bytes()
 	}
 	breaches, header := d.validate()
-	c.typed = header
+	c.typed, c.looked = header, d.lookedAt()
 	for _, b := range breaches {
 		c.breaches[b.key] = append(c.breaches[b.key], b.n)
 	}

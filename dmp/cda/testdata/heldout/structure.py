@@ -1,7 +1,7 @@
 """Structuration minimale, restated from the ART-DECOR schematron of ANS
 (TestContenuCDA-3-0, 1.2.250.1.213.1.1.1.1-2017-12-13T103531, data types DTr1):
-every rule of role error that it holds on the header, but those on a guardian
-and on the sdtc extensions of the patient. Its "closed" half only warns.
+every rule of role error that it holds on the header, but those on the sdtc
+extensions of the patient. Its "closed" half only warns.
 
 Not written from, or compared with, the Go code. A rule applies where its
 context matches: a participation that does not match one (an authenticator whose
@@ -242,6 +242,17 @@ def document(d, S):
     if any(r in roots for r in ("1.2.250.1.213.1.4.8", "1.2.250.1.213.1.4.9", "1.2.250.1.213.1.4.10", "1.2.250.1.213.1.4.11")):
         for x in ("h:name/h:family[@qualifier='BR']", "h:name/h:given[@qualifier='BR']", "h:name/h:given[not(@qualifier)]", "h:birthTime", "h:birthplace/h:place/h:addr/h:county", "h:administrativeGenderCode[@code]"): has(x)
 
+def guardian(g):
+    ANY(g); contact(g)
+    for x in kids(g, "id"): II(x)
+    for p in kids(g, "guardianPerson"):
+        named = [n for n in kids(p, "name") if kids(n, "family")]
+        need(len(named) == 1, "one name with a family")
+        for n in named: PN(n, ("prefix",), False); need(len(kids(n, "family")) <= 3)
+    for o in kids(g, "guardianOrganization"):
+        count(o, ("name",)); ids(o, STRUCT); need(sum(i.get("root") == STRUCT for i in kids(o, "id")) <= 1)
+        for n in kids(o, "name"): ON(n)
+
 def record_target(d, S):
     for rt in valued(d, "recordTarget"):
         roles = [r for r in kids(rt, "patientRole") if kids(r, "patient")]
@@ -259,6 +270,7 @@ def record_target(d, S):
                     need(valued(n, "given") and valued(n, "family"))
                     for g in kids(n, "given"): need(g.get("qualifier") in (None, "BR", "CL"))
                     for f in kids(n, "family"): need(f.get("qualifier") in ("BR", "CL") or null(f) and f.get("qualifier") is None)
+                for g in kids(pt, "guardian"): guardian(g)
                 for p in pt.findall("h:birthplace/h:place", NS):
                     need(len(kids(p, "addr")) <= 1); contact(p)
                     for n in kids(p, "name"): EN(n)
