@@ -14,7 +14,7 @@ import (
 const RuleSetVersion = "2026.11.3"
 
 // RuleSet names the rules in every verdict: their version, and a fingerprint of
-// the rule table, of the schema and of the value sets, which changes with any
+// the rule table, of the places that it reads, of the schema and of the value sets, which changes with any
 // of them.
 var RuleSet = "passerelle-cda " + RuleSetVersion + " " + fingerprint()
 
@@ -26,6 +26,7 @@ func fingerprint() string {
 	for _, t := range schemaTypes {
 		fmt.Fprintln(h, t)
 	}
+	fmt.Fprintln(h, lookedLines)
 	for _, s := range []*dmp.ValueSet{
 		dmp.SetJ01, dmp.SetJ02, dmp.SetJ04, dmp.SetJ07, dmp.SetJ47, dmp.SetJ141, dmp.SetJ142,
 		dmp.SetJ143, dmp.SetJ144, dmp.SetJ245, dmp.SetJ246,
