@@ -213,7 +213,11 @@ func (s *Session) within(ctx context.Context, stage string, cutOff func() error,
 	// Cutting off may wait for the reader of the library; nobody waits for it.
 	stop := context.AfterFunc(ctx, func() { _ = cutOff() })
 	defer stop()
-	if err := f(); err != nil {
+	err := ctx.Err() // a server may be faster than the cut
+	if err == nil {
+		err = f()
+	}
+	if err != nil {
 		return mailboxError(stage, err, s.conn.why())
 	}
 	return nil
